@@ -1,0 +1,2 @@
+//! core-cli
+fn main() {}
