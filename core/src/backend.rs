@@ -71,6 +71,8 @@ pub struct Dropout {
     pub stream: Stream,
     /// Optimizer step (every step draws new masks).
     pub step: u32,
+    /// Which rows of the batch the op's rows are (their hashes index the mask).
+    pub rows: Rows,
 }
 
 /// Trained low-rank update of one linear layer: W + scale · B·A.

@@ -188,7 +188,10 @@ impl Batch {
         let mut parts = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
             if piece.tokens.is_empty() || piece.tokens.iter().any(|&t| t >= vocab_size) {
-                return Err(Error::Batch { what: "a token beyond the vocabulary, or none", index: index as u64 });
+                return Err(Error::Batch {
+                    what: "a token beyond the vocabulary, or none",
+                    index: index as u64,
+                });
             }
             let start = batch.tokens.len() as u32;
             let first_range = ranges.len() as u32;
@@ -383,8 +386,13 @@ mod tests {
     #[test]
     fn pieces_see_the_cache() {
         let ranges = [KeyRange { start: 0, len: 4 }, KeyRange { start: 10, len: 2 }];
-        let piece =
-            Piece { tokens: &[7, 8], first_position: 6, ranges: &ranges, first_row: 12, wanted: true };
+        let piece = Piece {
+            tokens: &[7, 8],
+            first_position: 6,
+            ranges: &ranges,
+            first_row: 12,
+            wanted: true,
+        };
         let batch = Batch::from_pieces(&[piece], 10).unwrap();
         let seen = seen(&batch.all, 14);
         assert_eq!(seen[0].iter().filter(|&&s| s).count(), 7);

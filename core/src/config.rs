@@ -43,6 +43,7 @@ pub struct Rope {
 
 /// The ways of `rope_scaling` in Hugging Face's config.json.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are config.json's")]
 pub enum RopeScaling {
     /// None.
     Default,

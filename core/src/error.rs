@@ -7,6 +7,7 @@ use crate::slot::{Region, Slot};
 
 /// What the core can refuse. The shells turn these into sentences with file names around them.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are named after what they hold")]
 pub enum Error {
     /// A field of the configuration has an impossible value.
     Config { field: &'static str, found: String, expected: String },

@@ -4,9 +4,9 @@
 use alloc::vec::Vec;
 
 use crate::backend::Backend;
+use crate::batch::Batch;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::batch::Batch;
 use crate::model::{Model, Module};
 use crate::slot::{Region, Slot};
 

@@ -37,8 +37,8 @@ fn scale(scaling: RopeScaling, freq: f32) -> f32 {
             if wavelength > original / low_freq_factor {
                 return freq / factor as f32;
             }
-            let ramp = (original / wavelength - low_freq_factor)
-                / (high_freq_factor - low_freq_factor);
+            let ramp =
+                (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
             let freq = f64::from(freq);
             ((1.0 - ramp) * freq / factor + ramp * freq) as f32
         }
