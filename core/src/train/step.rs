@@ -92,7 +92,12 @@ pub enum Outcome {
     Updated(StepReport),
     /// Loss or gradient is not finite: no update. The first bad micro-batch and loss entry (as
     /// numbered in its forest), if the loss itself shows one.
-    NotFinite { report: StepReport, found: Option<(usize, u32)> },
+    NotFinite {
+        /// What was computed.
+        report: StepReport,
+        /// (micro-batch, entry).
+        found: Option<(usize, u32)>,
+    },
     /// The watcher stopped it: no update.
     Stopped,
 }
