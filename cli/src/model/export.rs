@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use half::{bf16, f16};
 use paddock_core::config::Config;
-use paddock_core::model::{LoraConfig, Method, Params, names};
+use paddock_core::model::{Method, Params, names};
 use paddock_core::weights::{Dtype, WeightView, Weights};
 use serde_json::{Value, json};
 

@@ -6,17 +6,11 @@ use alloc::vec::Vec;
 use crate::backend::Backend;
 use crate::batch::{Batch, Piece};
 use crate::decode::cache::{Cache, NodeId};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::model::Model;
 use crate::model::forward::Pass;
-use crate::model::{Model, init};
 use crate::plan::Plan;
-use crate::rope;
-
-/// Before the first token: the rotary table, for texts of up to `len` tokens.
-pub fn start(b: &mut dyn Backend, model: &Model, plan: &Plan, len: u32) -> Result<()> {
-    let len = if rope::depends_on_length(&model.config, len) { len } else { 0 };
-    init::upload_rope(b, model, plan, len)
-}
+use crate::train::step::begin;
 
 /// Appends tokens to nodes of the cache (several at once) and returns, for each node, the logits (V)
 /// after its last token. Long prompts go through in pieces of what the plan holds; those come one
@@ -62,13 +56,8 @@ fn extend_once(
         pieces.push(Piece { tokens, first_position, ranges, first_row, wanted: true });
     }
     let batch = Batch::from_pieces(&pieces, model.config.vocab_size)?;
-    if u64::from(batch.longest) > plan.capacity.positions {
-        let (found, reserved) = (u64::from(batch.longest), plan.capacity.positions);
-        return Err(Error::Capacity { what: "positions", found, reserved });
-    }
-    b.set_batch(&batch)?;
-    b.begin_step()?;
-    let pass = Pass { cached: true, ..Pass::new(model, plan, &batch) };
+    // With dynamic rotary scaling, cached keys keep the angles of their time, as in transformers.
+    let pass = Pass { cached: true, ..begin(b, model, plan, &batch, None)? };
     pass.forward(b)?;
     let logits = pass.logits(b)?;
     b.end_step()?;
