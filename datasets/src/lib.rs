@@ -1,1 +1,6 @@
-//! datasets
+//! Data.
+#![forbid(unsafe_code)]
+pub mod error;
+pub mod readers;
+pub mod record;
+pub use error::{Error, Result};
