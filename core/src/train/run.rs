@@ -1,0 +1,162 @@
+//! The training run as a state machine without I/O: where it is, what was best, when to stop. Its
+//! state is a few integers, so that a resumed run goes on exactly.
+
+use alloc::vec::Vec;
+
+use crate::error::{Error, Result};
+
+/// What early stopping watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopOn {
+    /// The validation loss.
+    Validation,
+    /// The training loss.
+    Train,
+}
+
+/// What to do after an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The best so far: keep it.
+    Best,
+    /// Not better; go on.
+    Worse,
+    /// Not better for as many evaluations as patience allows: stop.
+    Stop,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Run {
+    /// Updates made.
+    pub step: u64,
+    /// Rows used so far, over all epochs: the data position.
+    pub rows_seen: u64,
+    /// Tokens of those rows.
+    pub tokens_seen: u64,
+    /// Updates skipped because something was not finite.
+    pub skipped: u64,
+    /// The best score so far (a loss: lower is better); infinite at first.
+    pub best_score: f64,
+    /// The step that reached it.
+    pub best_step: u64,
+    /// Evaluations since without improvement.
+    pub worse: u64,
+    /// Sum and count of training losses since the last evaluation.
+    pub recent_loss: (f64, u64),
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run {
+            step: 0,
+            rows_seen: 0,
+            tokens_seen: 0,
+            skipped: 0,
+            best_score: f64::INFINITY,
+            best_step: 0,
+            worse: 0,
+            recent_loss: (0.0, 0),
+        }
+    }
+}
+
+/// Version of the state's bytes.
+const VERSION: u64 = 1;
+
+impl Run {
+    /// Notes a finished step.
+    pub fn stepped(&mut self, loss: f64, rows: u64, tokens: u64) {
+        self.step += 1;
+        self.rows_seen += rows;
+        self.tokens_seen += tokens;
+        self.recent_loss.0 += loss;
+        self.recent_loss.1 += 1;
+    }
+
+    /// Mean training loss since the last evaluation.
+    pub fn mean_recent_loss(&self) -> f64 {
+        self.recent_loss.0 / self.recent_loss.1.max(1) as f64
+    }
+
+    /// Judges a score (lower is better). `patience` 0 never stops.
+    pub fn judge(&mut self, score: f64, patience: u64) -> Decision {
+        self.recent_loss = (0.0, 0);
+        if score < self.best_score {
+            self.best_score = score;
+            self.best_step = self.step;
+            self.worse = 0;
+            return Decision::Best;
+        }
+        self.worse += 1;
+        if patience > 0 && self.worse >= patience { Decision::Stop } else { Decision::Worse }
+    }
+
+    /// The state as bytes: a version, then nine little-endian words.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let words = [
+            VERSION,
+            self.step,
+            self.rows_seen,
+            self.tokens_seen,
+            self.skipped,
+            self.best_score.to_bits(),
+            self.best_step,
+            self.worse,
+            self.recent_loss.0.to_bits(),
+            self.recent_loss.1,
+        ];
+        words.iter().flat_map(|w| w.to_le_bytes()).collect()
+    }
+
+    /// Reads `to_bytes` back.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Run> {
+        let word = |i: usize| -> Result<u64> {
+            let bytes = bytes.get(8 * i..8 * i + 8).ok_or(Error::State { what: "too short" })?;
+            let bytes = bytes.try_into().map_err(|_| Error::State { what: "too short" })?;
+            Ok(u64::from_le_bytes(bytes))
+        };
+        if word(0)? != VERSION {
+            return Err(Error::State { what: "another version's state" });
+        }
+        if bytes.len() != 80 {
+            return Err(Error::State { what: "wrong length" });
+        }
+        Ok(Run {
+            step: word(1)?,
+            rows_seen: word(2)?,
+            tokens_seen: word(3)?,
+            skipped: word(4)?,
+            best_score: f64::from_bits(word(5)?),
+            best_step: word(6)?,
+            worse: word(7)?,
+            recent_loss: (f64::from_bits(word(8)?), word(9)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_counts_evaluations() {
+        let mut run = Run::default();
+        assert_eq!(run.judge(2.0, 2), Decision::Best);
+        assert_eq!(run.judge(2.5, 2), Decision::Worse);
+        assert_eq!(run.judge(1.5, 2), Decision::Best);
+        assert_eq!(run.judge(1.5, 2), Decision::Worse);
+        assert_eq!(run.judge(1.6, 2), Decision::Stop);
+        assert_eq!(Run::default().judge(f64::NAN, 1), Decision::Stop);
+    }
+
+    #[test]
+    fn state_survives() {
+        let mut run = Run::default();
+        run.stepped(1.25, 8, 300);
+        run.judge(0.5, 3);
+        assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
+        assert!(Run::from_bytes(&run.to_bytes()[..79]).is_err());
+        assert!(Run::from_bytes(&[]).is_err());
+    }
+}

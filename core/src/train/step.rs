@@ -1,0 +1,224 @@
+//! One optimizer step and one evaluation pass, as straight-line code.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::backend::{AdamW, Backend};
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::model::forward::Pass;
+use crate::model::{Model, init};
+use crate::plan::Plan;
+use crate::rope;
+use crate::slot::{Region, Slot};
+
+/// Constants of Adam.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled decay of matrices (0: plain Adam).
+    pub weight_decay: f64,
+}
+
+impl Default for Adam {
+    fn default() -> Adam {
+        Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+/// One update's settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepSettings {
+    /// Constants of Adam.
+    pub adam: Adam,
+    /// Learning rate.
+    pub lr: f64,
+    /// Gradients are scaled down to this global norm, if it is positive.
+    pub max_grad_norm: f64,
+    /// Number of the update, counted from 0.
+    pub step: u64,
+    /// Seed of dropout's masks.
+    pub seed: u64,
+}
+
+/// What a step was about when it tells its watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A micro-batch's forward pass begins.
+    Forward,
+    /// Its backward pass begins.
+    Backward,
+    /// The update begins.
+    Optimizer,
+    /// The step is over.
+    Done,
+}
+
+/// Whoever watches a step: clocks it, and may stop it between micro-batches.
+pub trait Watch {
+    /// A phase begins. Returning false abandons the step (nothing has been updated).
+    fn phase(&mut self, phase: Phase) -> bool;
+}
+
+/// Nobody watches.
+impl Watch for () {
+    fn phase(&mut self, _: Phase) -> bool {
+        true
+    }
+}
+
+/// Numbers of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepReport {
+    /// Σ weight·nll / Σ weight over the whole step.
+    pub loss: f64,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Σ weight: trained tokens.
+    pub trained: f64,
+    /// Rows computed (shared trunks once).
+    pub computed: u64,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The update was made.
+    Updated(StepReport),
+    /// Loss or gradient is not finite: no update. The first bad micro-batch and loss entry (as
+    /// numbered in its forest), if the loss itself shows one.
+    NotFinite {
+        /// What was computed.
+        report: StepReport,
+        /// (micro-batch, entry).
+        found: Option<(usize, u32)>,
+    },
+    /// The watcher stopped it: no update.
+    Stopped,
+}
+
+/// One optimizer step over micro-batches: forward and backward of each, clip, AdamW.
+pub fn step(
+    b: &mut dyn Backend,
+    model: &Model,
+    plan: &Plan,
+    batches: &[Batch],
+    settings: &StepSettings,
+    watch: &mut dyn Watch,
+) -> Result<Outcome> {
+    let grads = model.params.all().in_region(Region::Grads);
+    let total: f64 = batches.iter().flat_map(|x| &x.weights).map(|&w| f64::from(w)).sum();
+    let mut report = StepReport { trained: total, ..StepReport::default() };
+    let mut found = None;
+    b.fill(grads, 0.0)?;
+    for (i, batch) in batches.iter().enumerate() {
+        if !watch.phase(Phase::Forward) {
+            return Ok(Outcome::Stopped);
+        }
+        report.computed += batch.rows();
+        let pass = begin(b, model, plan, batch, Some((settings.seed, settings.step as u32)))?;
+        let coeff: Vec<f32> =
+            batch.weights.iter().map(|&w| (f64::from(w) / total) as f32).collect();
+        b.upload(Pass::cut(plan.head.coeff, batch.entries(), 1), &coeff)?;
+        pass.forward(b)?;
+        if !watch.phase(Phase::Backward) {
+            return Ok(Outcome::Stopped);
+        }
+        let nll = pass.backward(b)?;
+        b.end_step()?;
+        let nll = init::read(b, nll)?;
+        for (e, (&nll, &weight)) in nll.iter().zip(&batch.weights).enumerate() {
+            report.loss += f64::from(weight) * f64::from(nll) / total;
+            if !nll.is_finite() && found.is_none() {
+                found = Some((i, batch.entry_order[e]));
+            }
+        }
+    }
+    if !watch.phase(Phase::Optimizer) {
+        return Ok(Outcome::Stopped);
+    }
+    b.norm_squared(plan.head.norm_squared, grads)?;
+    report.grad_norm = libm::sqrt(f64::from(init::read(b, plan.head.norm_squared)?[0]));
+    if !report.loss.is_finite() || !report.grad_norm.is_finite() {
+        return Ok(Outcome::NotFinite { report, found });
+    }
+    update(b, model, settings, report.grad_norm)?;
+    watch.phase(Phase::Done);
+    Ok(Outcome::Updated(report))
+}
+
+/// Clips (as PyTorch's `clip_grad_norm_` does) and updates both decay groups.
+fn update(b: &mut dyn Backend, model: &Model, settings: &StepSettings, norm: f64) -> Result<()> {
+    let max = settings.max_grad_norm;
+    let grad_scale = if max > 0.0 { (max / (norm + 1e-6)).min(1.0) } else { 1.0 };
+    let Adam { beta1, beta2, eps, weight_decay } = settings.adam;
+    let t = settings.step as u32 + 1;
+    let half = model.params.len();
+    for (param, decays) in model.params.groups() {
+        if param.len == 0 {
+            continue;
+        }
+        let weight_decay = if decays { weight_decay } else { 0.0 };
+        let step = AdamW { lr: settings.lr, beta1, beta2, eps, weight_decay, t, grad_scale };
+        let m = param.in_region(Region::Moments);
+        let v = Slot::new(Region::Moments, half + param.offset, param.len);
+        b.adamw(param, param.in_region(Region::Grads), m, v, step)?;
+    }
+    Ok(())
+}
+
+/// Gives the back-end a batch and, where it depends on the length, its rotary table.
+pub(crate) fn begin<'a>(
+    b: &mut dyn Backend,
+    model: &'a Model,
+    plan: &'a Plan,
+    batch: &Batch,
+    dropout: Option<(u64, u32)>,
+) -> Result<Pass<'a>> {
+    plan.capacity.admit(batch)?;
+    if matches!(model.config.rope.scaling, crate::config::RopeScaling::Dynamic { .. }) {
+        let longest = batch.longest;
+        let len = if rope::depends_on_length(&model.config, longest) { longest } else { 0 };
+        init::upload_rope(b, model, plan, len)?;
+    }
+    b.set_batch(batch)?;
+    b.begin_step()?;
+    Ok(Pass { dropout, ..Pass::new(model, plan, batch) })
+}
+
+/// What a forward pass without gradients tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// nll of each entry, in the order of the forest's entries.
+    pub nll: Vec<f32>,
+    /// Whether each entry's target has the largest logit.
+    pub hit: Vec<bool>,
+}
+
+/// Loss of one batch without gradients.
+pub fn evaluate(
+    b: &mut dyn Backend,
+    model: &Model,
+    plan: &Plan,
+    batch: &Batch,
+) -> Result<Evaluation> {
+    let pass = begin(b, model, plan, batch, None)?;
+    pass.forward(b)?;
+    let (nll, best) = pass.loss(b)?;
+    b.end_step()?;
+    let (nll, best) = (init::read(b, nll)?, init::read(b, best)?);
+    let mut out = Evaluation { nll: vec![0.0; nll.len()], hit: vec![false; nll.len()] };
+    for (m, &best) in best.iter().enumerate() {
+        for e in batch.entry_first[m] as usize..batch.entry_first[m + 1] as usize {
+            let entry = batch.entry_order[e] as usize;
+            out.nll[entry] = nll[e];
+            out.hit[entry] = batch.targets[e] == best as u32;
+        }
+    }
+    Ok(out)
+}
