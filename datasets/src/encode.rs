@@ -7,6 +7,7 @@
 //!   there, that one is trained instead.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::template::{Rendered, Role};
@@ -95,6 +96,22 @@ pub struct Encoding {
     pub answers_ended: usize,
     /// How often special-token text stood in user text.
     pub special_text: usize,
+}
+
+impl Encoding {
+    /// What makes two rows equal: tokens and mask.
+    pub fn key(&self) -> u128 {
+        key_of(&self.tokens, &self.trained)
+    }
+}
+
+/// 128 bits of SHA-256 over tokens and mask.
+pub(crate) fn key_of(tokens: &[u32], trained: &[bool]) -> u128 {
+    let mut bytes = Vec::with_capacity(tokens.len() * 5);
+    tokens.iter().for_each(|token| bytes.extend_from_slice(&token.to_le_bytes()));
+    bytes.extend(trained.iter().map(|t| u8::from(*t)));
+    let digest = Sha256::digest(&bytes);
+    digest.iter().take(16).fold(0, |key, byte| (key << 8) | u128::from(*byte))
 }
 
 /// Applies the rules to a rendered row.
@@ -214,7 +231,8 @@ pub fn fit(
     let mut cut = false;
     let excess = tokens.len().saturating_sub(options.max_tokens);
     if excess > 0 {
-        let kept_bos = usize::from(tokens.first().copied() == tokenizer.bos() && !tokens.is_empty());
+        let kept_bos =
+            usize::from(tokens.first().copied() == tokenizer.bos() && !tokens.is_empty());
         let first_trained = trained.iter().position(|t| *t).unwrap_or(tokens.len());
         match options.over_length {
             OverLength::Drop => return Ok(Err(DropReason::TooLong)),

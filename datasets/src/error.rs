@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::record::BadRow;
+use crate::record::{BadRow, BadRows};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -32,9 +32,12 @@ pub enum Error {
         /// What to do.
         advice: String,
     },
-    /// A row cannot be used and skipping was not asked for.
+    /// A row after which nothing can be read.
     #[error("{0}")]
     BadRow(Box<BadRow>),
+    /// Rows cannot be read or rendered, and skipping was not asked for.
+    #[error("{0}\nmend them, or leave them out with --skip-bad")]
+    BadRows(BadRows),
     /// No row can be used.
     #[error("{}: 0 usable rows of {read}: {why}", path.display())]
     NoRows {

@@ -1,7 +1,7 @@
 //! A row of a data file: ordered columns with values, and where it stood in the file.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -103,6 +103,14 @@ pub enum BadRowKind {
     /// A fastText line without a label.
     #[error("does not begin with __label__")]
     NoLabel,
+    /// The template cannot render it.
+    #[error("template {template}: {message}")]
+    NotRendered {
+        /// Template name.
+        template: String,
+        /// What is wrong.
+        message: String,
+    },
     /// Reading failed; nothing more can be read from this file.
     #[error("reading stopped: {0}")]
     Stream(String),
@@ -140,6 +148,20 @@ impl fmt::Display for BadRow {
 
 impl std::error::Error for BadRow {}
 
+impl BadRow {
+    /// A row that was read but cannot be rendered.
+    pub fn not_rendered(file: &Path, record: &Record, template: &str, message: String) -> Self {
+        Self {
+            file: file.to_path_buf(),
+            row: record.row,
+            line: record.line,
+            byte: record.byte,
+            kind: BadRowKind::NotRendered { template: template.to_string(), message },
+            fatal: false,
+        }
+    }
+}
+
 /// The first bad rows in full and the number of all.
 #[derive(Debug, Clone, Default)]
 pub struct BadRows {
@@ -159,5 +181,27 @@ impl BadRows {
         if self.first.len() < Self::KEEP {
             self.first.push(bad);
         }
+    }
+
+    /// Adds the bad rows of another file.
+    pub fn append(&mut self, other: BadRows) {
+        self.total += other.total;
+        let room = Self::KEEP.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
+}
+
+impl fmt::Display for BadRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = if self.total == 1 { "row" } else { "rows" };
+        write!(f, "{} {rows} cannot be used:", self.total)?;
+        for bad in &self.first {
+            write!(f, "\n  {bad}")?;
+        }
+        let more = self.total - self.first.len() as u64;
+        if more > 0 {
+            write!(f, "\n  … and {more} more")?;
+        }
+        Ok(())
     }
 }

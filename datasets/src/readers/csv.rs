@@ -172,16 +172,23 @@ impl CsvRows {
     fn read_header(&mut self) -> Result<()> {
         self.refill();
         let mut record = csv::ByteRecord::new();
-        let more = self
-            .reader
-            .read_byte_record(&mut record)
-            .map_err(|e| Error::not_data(&self.file, &format!("has no readable header ({e})"), "check the delimiter and the quotes of the first row"))?;
+        let more = self.reader.read_byte_record(&mut record).map_err(|e| {
+            Error::not_data(
+                &self.file,
+                &format!("has no readable header ({e})"),
+                "check the delimiter and the quotes of the first row",
+            )
+        })?;
         if !more {
             return Err(Error::not_data(&self.file, "is empty", "a table needs a header and rows"));
         }
         for field in &record {
             let name = check_text(field).map_err(|kind| {
-                Error::not_data(&self.file, &format!("has a header that {kind}"), "save it as UTF-8")
+                Error::not_data(
+                    &self.file,
+                    &format!("has a header that {kind}"),
+                    "save it as UTF-8",
+                )
             })?;
             let name = name.trim().to_string();
             if self.names.contains(&name) {
@@ -200,7 +207,10 @@ impl CsvRows {
         self.allowance.store(self.limit as u64 + Metered::SLACK, Ordering::Relaxed);
     }
 
-    fn columns(&mut self, record: &csv::ByteRecord) -> std::result::Result<Map<String, Value>, BadRowKind> {
+    fn columns(
+        &mut self,
+        record: &csv::ByteRecord,
+    ) -> std::result::Result<Map<String, Value>, BadRowKind> {
         if self.names.is_empty() {
             self.names = (1..=record.len()).map(|i| format!("column_{i}")).collect();
         }

@@ -29,7 +29,12 @@ enum State {
 }
 
 enum Step {
-    Element { byte: u64, line: u64, bytes: Vec<u8>, too_large: bool },
+    Element {
+        byte: u64,
+        line: u64,
+        bytes: Vec<u8>,
+        too_large: bool,
+    },
     End,
     /// The array is closed and something follows, or never closed, …
     Broken(String),

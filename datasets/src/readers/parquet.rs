@@ -59,7 +59,12 @@ impl Iterator for ParquetRows {
             Ok(Some(Ok(row))) => {
                 let number = self.row;
                 self.row += 1;
-                return Some(Ok(RawRow { row: number, byte: None, line: None, columns: object(&row) }));
+                return Some(Ok(RawRow {
+                    row: number,
+                    byte: None,
+                    line: None,
+                    columns: object(&row),
+                }));
             }
             Ok(Some(Err(error))) => error.to_string(),
             Err(_) => "a page is damaged".to_string(),

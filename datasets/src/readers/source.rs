@@ -110,8 +110,7 @@ fn refuse_foreign(path: &Path, head: &[u8]) -> Result<()> {
 fn refuse_utf16(path: &Path, head: &[u8]) -> Result<()> {
     let by_zeros = |odd: usize| {
         let sample = &head[..head.len().min(64) & !1];
-        sample.len() >= 8
-            && sample.chunks_exact(2).all(|pair| pair[odd] == 0 && pair[1 - odd] != 0)
+        sample.len() >= 8 && sample.chunks_exact(2).all(|pair| pair[odd] == 0 && pair[1 - odd] != 0)
     };
     let name = if head.starts_with(&[0xff, 0xfe, 0, 0]) {
         "UTF-32, little end first"

@@ -20,7 +20,8 @@ pub fn read_task(
 ) -> Result<impl Iterator<Item = std::result::Result<RawRow, BadRow>> + use<>> {
     let mut bytes = Vec::new();
     reader.take(CAP).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
-    let broken = |why: String| Error::not_data(path, &why, "expected a Super-NaturalInstructions task");
+    let broken =
+        |why: String| Error::not_data(path, &why, "expected a Super-NaturalInstructions task");
     let text = check_text(&bytes).map_err(|kind| broken(kind.to_string()))?;
     let task: Value =
         serde_json::from_str(text).map_err(|e| broken(format!("is broken JSON ({e})")))?;

@@ -108,7 +108,9 @@ pub fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
     let nearest = known
         .iter()
-        .map(|name| (strsim::damerau_levenshtein(&wanted.to_lowercase(), &name.to_lowercase()), *name))
+        .map(|name| {
+            (strsim::damerau_levenshtein(&wanted.to_lowercase(), &name.to_lowercase()), *name)
+        })
         .min()
         .filter(|(distance, name)| *distance <= name.len().max(wanted.len()) / 2);
     let list = known.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");

@@ -21,7 +21,12 @@ pub struct Pair {
 
 impl Pair {
     /// Prompt of a row.
-    pub fn render_prompt(&self, name: &str, columns: &Columns, record: &Record) -> Result<Rendered> {
+    pub fn render_prompt(
+        &self,
+        name: &str,
+        columns: &Columns,
+        record: &Record,
+    ) -> Result<Rendered> {
         let prompt = required_text(name, record, columns.prompt_or("prompt"))?;
         let mut out = Rendered::default();
         out.literal(&self.before);

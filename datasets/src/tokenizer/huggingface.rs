@@ -98,7 +98,9 @@ fn check_merges(
         let pair = match merge {
             Value::String(text) => text.split_once(' '),
             Value::Array(two) => match two.as_slice() {
-                [Value::String(left), Value::String(right)] => Some((left.as_str(), right.as_str())),
+                [Value::String(left), Value::String(right)] => {
+                    Some((left.as_str(), right.as_str()))
+                }
                 _ => None,
             },
             _ => None,

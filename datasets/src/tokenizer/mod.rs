@@ -104,7 +104,12 @@ impl Tokenizer {
         Self::from_root(path, root, settings, hex(&Sha256::digest(bytes)))
     }
 
-    fn from_root(path: &Path, root: Value, settings: Settings, fingerprint: String) -> Result<Self> {
+    fn from_root(
+        path: &Path,
+        root: Value,
+        settings: Settings,
+        fingerprint: String,
+    ) -> Result<Self> {
         let (added, max_id) = huggingface::check(path, &root)?;
         let words = Words::new(&root, max_id);
         let continued = match huggingface::continued(&root) {
@@ -198,11 +203,7 @@ impl Tokenizer {
                 continue;
             }
             let start = if token.lstrip { text[done..at].trim_end().len() + done } else { at };
-            let stop = if token.rstrip {
-                text.len() - text[end..].trim_start().len()
-            } else {
-                end
-            };
+            let stop = if token.rstrip { text.len() - text[end..].trim_start().len() } else { end };
             self.encode_piece(&text[done..start], done, &mut out)?;
             out.ids.push(token.id);
             out.offsets.push((start, stop));
@@ -351,7 +352,9 @@ fn default_ends(settings: &mut Settings, bos: &str, eos: &str) {
 
 fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
     let found = match bytes {
-        b if b.starts_with(b"version https://git-lfs") => "is a Git LFS pointer: run `git lfs pull`",
+        b if b.starts_with(b"version https://git-lfs") => {
+            "is a Git LFS pointer: run `git lfs pull`"
+        }
         b if b.is_empty() => "is empty: fetch it again",
         b if b.starts_with(b"<") => "is a web page, not a tokenizer: fetch the raw file",
         _ => return Ok(()),

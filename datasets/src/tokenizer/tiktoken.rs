@@ -130,9 +130,10 @@ fn build(tokens: &[Vec<u8>], ranks: &FxHashMap<Vec<u8>, u32>) -> Value {
             })
             .collect();
         ways.sort_unstable();
-        merges.extend(ways.into_iter().map(|(_, _, cut)| {
-            json!([spelled(&token[..cut]), spelled(&token[cut..])])
-        }));
+        merges.extend(
+            ways.into_iter()
+                .map(|(_, _, cut)| json!([spelled(&token[..cut]), spelled(&token[cut..])])),
+        );
     }
     let added: Vec<Value> = special_names()
         .into_iter()

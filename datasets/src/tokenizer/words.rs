@@ -49,10 +49,13 @@ impl Words {
         let model = root.get("model")?;
         let flag = |name: &str| model.get(name).and_then(Value::as_bool).unwrap_or(false);
         let absent = |name: &str| model.get(name).is_none_or(Value::is_null);
-        if model.get("type")?.as_str()? != "BPE" || !flag("byte_fallback") || flag("ignore_merges") {
+        if model.get("type")?.as_str()? != "BPE" || !flag("byte_fallback") || flag("ignore_merges")
+        {
             return None;
         }
-        if !absent("dropout") || !absent("continuing_subword_prefix") || !absent("end_of_word_suffix")
+        if !absent("dropout")
+            || !absent("continuing_subword_prefix")
+            || !absent("end_of_word_suffix")
         {
             return None;
         }
@@ -249,7 +252,9 @@ fn prefix_of(root: &Value) -> Option<Prefix> {
     match (normalizer, pre) {
         (Some(normalizer), None) => {
             match normalizer.get("normalizers").and_then(Value::as_array).map(Vec::as_slice) {
-                Some([first, second]) if prepends(first) && replaces(second) => Some(Prefix::Always),
+                Some([first, second]) if prepends(first) && replaces(second) => {
+                    Some(Prefix::Always)
+                }
                 Some([only]) if replaces(only) => Some(Prefix::Never),
                 _ => None,
             }
