@@ -1,0 +1,104 @@
+//! What every command starts from: a model folder, its tokenizer, perhaps an adapter, and a back-end.
+
+use std::path::{Path, PathBuf};
+
+use paddock_core::backend::Backend;
+use paddock_core::model::{Method, Model, init};
+use paddock_core::reference::Reference;
+use paddock_core::weights::Weights;
+use paddock_datasets::tokenizer::Tokenizer;
+use paddock_kernels::cpu::Cpu;
+
+use crate::error::bad_input;
+use crate::model::weights::{Copies, find_not_finite};
+use crate::model::{Adapter, ModelFolder};
+use crate::run::config::BackendChoice;
+
+/// A model on disk, opened and checked.
+pub struct Opened {
+    /// Config and mapped weights.
+    pub folder: ModelFolder,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The adapter asked for.
+    pub adapter: Option<Adapter>,
+    /// Tensors of the files that the model does not use.
+    pub unused: Vec<String>,
+    copies: Copies,
+}
+
+impl Opened {
+    /// Opens a model folder and, if named, an adapter. Checks names, shapes, element types, that all
+    /// weights are finite, and that the tokenizer fits the embedding.
+    pub fn open(model: &str, adapter: Option<&Path>) -> anyhow::Result<Opened> {
+        let path = model_path(model)?;
+        let folder = ModelFolder::open(&path)?;
+        let tokenizer = Tokenizer::load(&path)?;
+        tokenizer.check_rows(u64::from(folder.config.vocab_size))?;
+        let adapter = adapter.map(|dir| Adapter::open(dir, &folder.config)).transpose()?;
+        let copies = folder.copies();
+        let mut opened = Opened { folder, tokenizer, adapter, unused: Vec::new(), copies };
+        let (weights, notes) = opened.folder.weights(&opened.copies)?;
+        if let Some((name, index)) = find_not_finite(&weights) {
+            return Err(bad_input(format!(
+                "{}: tensor `{name}` holds a value that is not a finite number, at {index}. The model \
+                 is damaged: download it again.",
+                path.display()
+            )));
+        }
+        opened.unused = notes.unused;
+        Ok(opened)
+    }
+
+    /// The weights in the core's order, read in place.
+    pub fn weights(&self) -> anyhow::Result<Weights<'_>> {
+        Ok(self.folder.weights(&self.copies)?.0)
+    }
+
+    /// How the model is used: with its adapter, or as it is.
+    pub fn method(&self) -> Method {
+        self.adapter.as_ref().map_or(Method::Frozen, |a| Method::Lora(a.lora))
+    }
+
+    /// Puts the adapter's numbers in their places.
+    pub fn load_adapter(&self, b: &mut dyn Backend, model: &Model) -> anyhow::Result<()> {
+        let Some(adapter) = &self.adapter else { return Ok(()) };
+        for param in &model.params.items {
+            if let Some(values) = adapter.tensors.get(&param.name) {
+                b.upload(param.slot, values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// First values of everything trained: the checkpoint, a fresh adapter, or the given one.
+    pub fn init(&self, b: &mut dyn Backend, model: &Model, seed: u64) -> anyhow::Result<()> {
+        init::init(b, model, &self.weights()?, seed)?;
+        self.load_adapter(b, model)
+    }
+}
+
+/// The folder that a model's name stands for.
+pub fn model_path(model: &str) -> anyhow::Result<PathBuf> {
+    if let Some(name) = model.strip_prefix("bundled:") {
+        return Err(bad_input(format!("there is no built-in model called `{name}`")));
+    }
+    Ok(PathBuf::from(model))
+}
+
+/// Opens a back-end over a model's weights.
+pub fn backend<'w>(
+    choice: BackendChoice,
+    threads: Option<u64>,
+    weights: Weights<'w>,
+) -> anyhow::Result<Box<dyn Backend + 'w>> {
+    match choice {
+        BackendChoice::Auto | BackendChoice::Cpu => {
+            Ok(Box::new(Cpu::new(weights, threads.map(|t| t as usize))?))
+        }
+        BackendChoice::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
+        BackendChoice::Wgpu | BackendChoice::Cuda => Err(bad_input(format!(
+            "--backend {choice}: this version computes on the processor only; use --backend cpu"
+        ))),
+    }
+}
