@@ -43,6 +43,8 @@ pub struct MicroBatch {
     pub row_tokens: usize,
     /// Loss entries, which is the number of trained tokens.
     pub trained_tokens: usize,
+    /// For each loss entry of the forest, its row (an index into the slice given).
+    pub entry_rows: Vec<usize>,
 }
 
 impl MicroBatch {
@@ -165,6 +167,7 @@ fn build(rows: &[Row], min_share: usize) -> MicroBatch {
         .map(|i| if i == 0 { 0 } else { common(inputs(&rows[i - 1]), inputs(&rows[i])) })
         .collect();
     let mut forest = Forest::default();
+    let mut entry_rows = Vec::new();
     let mut pending = Vec::new();
     push_groups(&mut pending, &shared, (0, rows.len()), 0, None, min_share);
     while let Some(group) = pending.pop() {
@@ -183,6 +186,7 @@ fn build(rows: &[Row], min_share: usize) -> MicroBatch {
             forest.segments.push(Segment { start, len, parent: group.parent });
             for row in members {
                 push_entries(&mut forest.entries, row, group.depth, end, start);
+                entry_rows.resize(forest.entries.len(), row.index);
             }
             below = Some(segment);
         }
@@ -197,6 +201,7 @@ fn build(rows: &[Row], min_share: usize) -> MicroBatch {
         rows: rows.iter().map(|row| row.index).collect(),
         row_tokens: rows.iter().map(|row| row.example.tokens.len()).sum(),
         trained_tokens: forest.entries.len(),
+        entry_rows,
         forest,
     }
 }
