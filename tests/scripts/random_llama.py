@@ -3,8 +3,9 @@
     python tests/scripts/random_llama.py --seed N --out DIR [--rope KIND] [--dtype f32|bf16|f16]
 
 Heads, widths, head_dim, RoPE, tied or own head, dtype, shards, tokenizer and the words of
-config.json all come from the seed (a flag fixes one). DIR becomes a Hugging Face folder with `data.jsonl`
-({"prompt", "completion"} rows) and `rows.json` (the same rows as token ids). Prints what was drawn.
+config.json all come from the seed (a flag fixes one). DIR becomes a Hugging Face folder with
+`data.jsonl` ({"prompt", "completion"} rows) and `rows.json` (the same rows as token ids). Prints
+what was drawn.
 """
 
 import json
@@ -77,11 +78,15 @@ def draw_rope(draw, kind):
 
 
 def draw_config(draw, options, tokens):
-    """Any heads and widths; head_dim is even because RoPE turns pairs."""
+    """Any heads and widths; head_dim is even because RoPE turns pairs.
+
+    Dynamic RoPE divides by head_dim - 2 and so needs 4 at least.
+    """
+    rope = draw_rope(draw, options.rope)
+    narrowest = 2 if rope["rope_type"] == "dynamic" else 1
     heads = draw.choice((1, 2, 3, 4, 5, 6, 8))
     kv = draw.choice([n for n in range(1, heads + 1) if heads % n == 0])
-    head_dim = 2 * draw.randrange(1, 13)
-    rope = draw_rope(draw, options.rope)
+    head_dim = 2 * draw.randrange(narrowest, 13)
     config = {
         "hidden_size": heads * head_dim,
         "intermediate_size": draw.randrange(9, 120),
@@ -95,7 +100,7 @@ def draw_config(draw, options, tokens):
         "tie_word_embeddings": draw.random() < 0.5,
     }
     if draw.random() < 0.3:
-        config["head_dim"] = 2 * draw.randrange(1, 13)
+        config["head_dim"] = 2 * draw.randrange(narrowest, 13)
     return config
 
 
