@@ -4,9 +4,11 @@ A row is {"tokens": [ids], "trained": [positions]}. Position p in "trained" mean
 target: its loss is -log softmax(logits[p - 1])[tokens[p]]. Position 0 can never be trained.
 """
 
+import argparse
 import contextlib
 import json
 import os
+import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -24,6 +26,8 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+
+warnings.filterwarnings("ignore", category=FutureWarning)
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -44,6 +48,12 @@ def float64_everywhere():
     finally:
         torch.float, torch.float32, torch.Tensor.float = saved[:3]
         torch.set_default_dtype(saved[3])
+
+
+def argument_parser(description):
+    """A parser whose help is the script's own opening words."""
+    kind = argparse.RawTextHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=kind)
 
 
 def in_dtype(dtype):
