@@ -1,0 +1,243 @@
+//! out (M,N) = α Σ_parts a (M,K_p) · b (K_p,N) [+ out]: every matrix product of the CPU back-end.
+//!
+//! The three uses, with n tokens, O outputs, I inputs and a weight w (O,I):
+//! out (n,O) = α inp (n,I) · wᵀ; dinp (n,I) += α dout (n,O) · w; dw (O,I) += α doutᵀ · inp (n,I).
+//! More than one part makes the sums longer: a LoRA branch is a part with K = rank.
+//!
+//! The output is cut into tasks; a task walks along k in stretches of at most KC. For each it packs
+//! its columns of b (they stay in the level-2 cache), then takes the rows in panels: a panel of a is
+//! copied (it stays in level 1) and multiplied with all columns. The sum of an element depends on K
+//! alone, so neither the cut nor the number of threads changes a bit.
+
+use super::pack::{self, View};
+use super::pool::{Pool, Scratch};
+use super::simd::{Kernel, Level, Simd};
+use super::tiles::{self, A_PANEL, COL_STRIDE, Cut, KC, NV, Out, Packed, Panels, Tile};
+
+/// The left operand.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// a (M,K).
+    Rows(View<'a, f32>),
+    /// aᵀ (K,M).
+    Cols(View<'a, f32>),
+}
+
+/// Elements of a right operand, in the type they are stored in.
+#[derive(Clone, Copy)]
+pub enum Elems<'a> {
+    /// Single precision.
+    F32(View<'a, f32>),
+    /// Upper halves of single precision.
+    Bf16(View<'a, half::bf16>),
+    /// Half precision.
+    F16(View<'a, half::f16>),
+}
+
+/// The right operand.
+#[derive(Clone, Copy)]
+pub enum Right<'a> {
+    /// b (K,N).
+    Rows(Elems<'a>),
+    /// bᵀ (N,K).
+    Cols(Elems<'a>),
+}
+
+/// One product of a sum of products.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// Left operand.
+    pub a: Left<'a>,
+    /// Right operand.
+    pub b: Right<'a>,
+    /// Terms of the inner sums.
+    pub k: usize,
+}
+
+/// A product to compute.
+#[derive(Clone, Copy)]
+pub struct Product<'a> {
+    /// Rows of out.
+    pub m: usize,
+    /// Columns of out.
+    pub n: usize,
+    /// What is summed.
+    pub parts: &'a [Part<'a>],
+    /// Factor of the sum.
+    pub alpha: f32,
+    /// Whether out's old value is kept as a term.
+    pub add: bool,
+}
+
+/// Columns of a task at most: KC x 384 f32 fill about half of a 1 MiB level-2 cache.
+const NC: usize = 384;
+
+/// Computes `p` into `out`, whose rows are `p.n` long.
+pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
+    let k: usize = p.parts.iter().map(|part| part.k).sum();
+    if p.m == 0 || p.n == 0 {
+        return;
+    }
+    let (row_block, col_block) = cut(p.m, p.n, pool.threads());
+    let cut = Cut::Even { rows: p.m, block: row_block };
+    let out = Out { data: out, stride: p.n, width: col_block, cut };
+    let groups = p.n.div_ceil(col_block);
+    tiles::for_blocks(pool, 2 * p.m * p.n * k, groups, [out], |i, j, [tile], scratch| {
+        level.run(Block { p, row: i * row_block, col: j * col_block, tile, scratch });
+    });
+}
+
+/// Cuts (m, n) into tasks: few, for each packs its own operands, but some for each thread.
+/// Returns the rows and the columns of a task.
+fn cut(m: usize, n: usize, threads: usize) -> (usize, usize) {
+    let wanted = if threads == 1 { 1 } else { 4 * threads };
+    let col_block = even(n, NC, 32);
+    let across = n.div_ceil(col_block);
+    let down = wanted.div_ceil(across).min(m.div_ceil(256)).max(1);
+    (even(m, m.div_ceil(down), 1), col_block)
+}
+
+/// The length of blocks of at most `most` that cut `total` evenly, a multiple of `unit`.
+fn even(total: usize, most: usize, unit: usize) -> usize {
+    let blocks = total.div_ceil(most.max(1)).max(1);
+    total.div_ceil(blocks).next_multiple_of(unit).max(1)
+}
+
+/// A task: the block of out at (row, col).
+struct Block<'a, 't> {
+    p: Product<'a>,
+    row: usize,
+    col: usize,
+    tile: Tile<'t>,
+    scratch: &'t mut Scratch,
+}
+
+impl Kernel for Block<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let width = NV * S::LANES;
+        let (rows, cols) = (self.tile.rows(), self.tile.cols());
+        let k: usize = self.p.parts.iter().map(|part| part.k).sum();
+        let stretch = even(k, KC, 1);
+        let row_step = even(rows, tiles::tile_rows::<S>(), 1);
+        let b = Scratch::grow(&mut self.scratch.b, cols.next_multiple_of(width) * stretch);
+        let a = Scratch::grow(&mut self.scratch.a, A_PANEL);
+        let mut add = self.p.add;
+        let mut from = 0;
+        loop {
+            let len = stretch.min(k - from);
+            let packed = pack_b(s, &self.p, from, len, self.col, cols, b);
+            for row in (0..rows).step_by(row_step) {
+                let m = row_step.min(rows - row);
+                pack_a(s, &self.p, from, len, self.row + row, m, packed, a);
+                for (col, panel) in (0..cols).step_by(width).zip(b.chunks(width * len.max(1))) {
+                    let n = width.min(cols - col);
+                    let panels = Panels { a, packed, b: panel, b_stride: width, k: len };
+                    let out = self.tile.part(row, col, m, n);
+                    tiles::multiply(s, panels, self.p.alpha, add, out);
+                }
+            }
+            add = true;
+            from += len;
+            if from >= k {
+                break;
+            }
+        }
+    }
+}
+
+/// The pieces of the stretch `from..from + len` of the joint k of all parts: for each, the part,
+/// its own first k, the length, and where the piece begins in the stretch.
+fn pieces<'a>(
+    p: &'a Product<'a>,
+    from: usize,
+    len: usize,
+) -> impl Iterator<Item = (&'a Part<'a>, usize, usize, usize)> {
+    let mut start = 0;
+    p.parts.iter().filter_map(move |part| {
+        let (first, last) = (start.max(from), (start + part.k).min(from + len));
+        let own = first.saturating_sub(start);
+        start += part.k;
+        (first < last).then(|| (part, own, last - first, first - from))
+    })
+}
+
+/// Packs the columns `col..col + n` of b for a stretch of k; says how a is to be packed.
+#[inline(always)]
+fn pack_b<S: Simd>(
+    s: S,
+    p: &Product<'_>,
+    from: usize,
+    len: usize,
+    col: usize,
+    n: usize,
+    b: &mut [f32],
+) -> Packed {
+    let width = NV * S::LANES;
+    let mut packed = Packed::ByRows;
+    for (part, k, part_len, at) in pieces(p, from, len) {
+        let at = &mut b[at * width..];
+        let panel = len * width;
+        match part.b {
+            Right::Rows(Elems::F32(v)) => pack::b_rows(s, v, k, part_len, col, n, panel, at),
+            Right::Rows(Elems::Bf16(v)) => pack::b_rows(s, v, k, part_len, col, n, panel, at),
+            Right::Rows(Elems::F16(v)) => pack::b_rows(s, v, k, part_len, col, n, panel, at),
+            Right::Cols(Elems::F32(v)) => pack::b_cols(s, v, k, part_len, col, n, panel, at),
+            Right::Cols(Elems::Bf16(v)) => pack::b_cols(s, v, k, part_len, col, n, panel, at),
+            Right::Cols(Elems::F16(v)) => pack::b_cols(s, v, k, part_len, col, n, panel, at),
+        }
+        if matches!(part.a, Left::Cols(_)) {
+            packed = Packed::ByCols;
+        }
+    }
+    packed
+}
+
+/// Packs rows `row..row + m` of a for a stretch of k.
+#[inline(always)]
+fn pack_a<S: Simd>(
+    s: S,
+    p: &Product<'_>,
+    from: usize,
+    len: usize,
+    row: usize,
+    m: usize,
+    packed: Packed,
+    a: &mut [f32],
+) {
+    for (part, k, part_len, at) in pieces(p, from, len) {
+        match (part.a, packed) {
+            (Left::Rows(v), Packed::ByRows) => {
+                pack::a_rows(v, row, m, k, part_len, &mut a[at..]);
+            }
+            (Left::Cols(v), Packed::ByCols) => {
+                pack::a_cols(s, v, row, m, k, part_len, &mut a[at * COL_STRIDE..]);
+            }
+            _ => panic!("the left operands of one product must lie the same way"),
+        }
+    }
+}
+
+/// α inp (n,I) · wᵀ (O,I): a part and the shape of out (n,O).
+pub fn forward<'a>(inp: &'a [f32], w: Elems<'a>, inputs: usize) -> Part<'a> {
+    Part { a: Left::Rows(View { data: inp, stride: inputs }), b: Right::Cols(w), k: inputs }
+}
+
+/// dout (n,O) · w (O,I): a part of dinp (n,I).
+pub fn backward_input<'a>(dout: &'a [f32], w: Elems<'a>, outputs: usize) -> Part<'a> {
+    Part { a: Left::Rows(View { data: dout, stride: outputs }), b: Right::Rows(w), k: outputs }
+}
+
+/// doutᵀ (O,n) · inp (n,I): a part of dw (O,I).
+pub fn backward_weight<'a>(
+    dout: &'a [f32],
+    inp: &'a [f32],
+    outputs: usize,
+    inputs: usize,
+) -> Part<'a> {
+    let n = if outputs == 0 { 0 } else { dout.len() / outputs };
+    let b = Right::Rows(Elems::F32(View { data: inp, stride: inputs }));
+    Part { a: Left::Cols(View { data: dout, stride: outputs }), b, k: n }
+}
