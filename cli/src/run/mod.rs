@@ -1,0 +1,6 @@
+//! A run: its folder, configuration, checkpoints, metrics, events and signals.
+
+pub mod checkpoint;
+pub mod events;
+pub mod metrics;
+mod number;
