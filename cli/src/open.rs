@@ -94,7 +94,7 @@ pub fn backend<'w>(
 ) -> anyhow::Result<Box<dyn Backend + 'w>> {
     match choice {
         BackendChoice::Auto | BackendChoice::Cpu => {
-            Ok(Box::new(Cpu::new(weights, threads.map(|t| t as usize))?))
+            Ok(Box::new(Cpu::new(weights, threads.unwrap_or(0) as usize, None)?))
         }
         BackendChoice::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
         BackendChoice::Wgpu | BackendChoice::Cuda => Err(bad_input(format!(
