@@ -318,14 +318,15 @@ struct Tensor {
 
 /// For each (prefix, region, offset), every parameter's place there.
 fn tensors(params: &[Param], places: &[(&str, Region, u64)]) -> Vec<Tensor> {
-    let at = |&(prefix, region, offset): &(&str, Region, u64)| {
-        params.iter().map(move |p| Tensor {
+    let mut list = Vec::new();
+    for &(prefix, region, offset) in places {
+        list.extend(params.iter().map(|p| Tensor {
             name: format!("{prefix}{}", p.name),
             shape: [p.rows, p.cols],
             slot: Slot::new(region, offset + p.slot.offset, p.slot.len),
-        })
-    };
-    places.iter().flat_map(at).collect()
+        }));
+    }
+    list
 }
 
 /// The header of a safetensors file of these tensors.
