@@ -225,7 +225,9 @@ pub enum EventError {
     #[error("this is no event: {0}")]
     Malformed(String),
     /// A later version of the stream.
-    #[error("event version {0}, but this program reads version {EVENTS_VERSION}: use one release for both")]
+    #[error(
+        "event version {0}, but this program reads version {EVENTS_VERSION}: use one release for both"
+    )]
     Future(u64),
 }
 
@@ -256,7 +258,16 @@ impl Event {
 
 /// Every kind, as written.
 pub const KINDS: [&str; 11] = [
-    "start", "plan", "step", "eval", "sample", "checkpoint", "warning", "pause", "verdict", "error",
+    "start",
+    "plan",
+    "step",
+    "eval",
+    "sample",
+    "checkpoint",
+    "warning",
+    "pause",
+    "verdict",
+    "error",
     "done",
 ];
 
@@ -299,7 +310,9 @@ mod tests {
         let warning = Event::Warning(Warning { message: "m".into() });
         assert_eq!(parsed, Ok(Parsed::Event(Box::new(warning))));
         assert_eq!(Event::parse(r#"{"v":2,"kind":"step"}"#), Err(EventError::Future(2)));
-        for bad in ["", "{}", "[1]", r#"{"v":1}"#, r#"{"v":-1,"kind":"step"}"#, r#"{"v":1,"kind":"step"}"#] {
+        for bad in
+            ["", "{}", "[1]", r#"{"v":1}"#, r#"{"v":-1,"kind":"step"}"#, r#"{"v":1,"kind":"step"}"#]
+        {
             assert!(matches!(Event::parse(bad), Err(EventError::Malformed(_))), "{bad}");
         }
     }

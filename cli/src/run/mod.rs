@@ -3,5 +3,9 @@
 pub mod checkpoint;
 pub mod config;
 pub mod events;
+pub mod fingerprint;
+pub mod folder;
+pub mod lock;
 pub mod metrics;
 mod number;
+pub mod signals;

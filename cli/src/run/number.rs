@@ -5,11 +5,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 /// For `#[serde(with = "number")]`.
 pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.is_finite() {
-        serializer.serialize_f64(*value)
-    } else {
-        serializer.serialize_none()
-    }
+    if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.serialize_none() }
 }
 
 /// For `#[serde(with = "number")]`.

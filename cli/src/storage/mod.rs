@@ -12,7 +12,7 @@ pub mod whole;
 pub mod words;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use real::RealStorage;
 
@@ -85,6 +85,8 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes that this user may still write on the file system that holds `path`.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// The same place without symbolic links and `..`; it must exist.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
     /// Asks that the next read of this file come from the device and not from memory. Best effort.
     fn forget_cached(&self, path: &Path);
 }

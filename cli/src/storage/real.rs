@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::{Kind, Meta, ReadFile, Storage, WriteFile};
@@ -132,6 +132,10 @@ impl Storage for RealStorage {
     #[cfg(not(unix))]
     fn free_space(&self, _: &Path) -> io::Result<u64> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
     }
 
     #[cfg(target_os = "linux")]

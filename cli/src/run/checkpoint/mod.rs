@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use manifest::{Defect, MANIFEST, MANIFEST_VERSION, Manifest, ManifestFile};
 pub use rotate::{Keep, set_aside_bad, set_aside_newer};
-pub use save::{Checkpoint, Entry, Payload, Saved, check_space, save};
+pub use save::{Checkpoint, Entry, Payload, Saved, check_space, save, save_patiently};
 
 use crate::storage::whole::{FileRecord, read_file, retry, sha256_hex};
 use crate::storage::words::{explain, is_full};
@@ -178,8 +178,7 @@ impl Found {
         let path = self.path.join(&file.name);
         let contents = read_file(storage, &path, file.bytes)
             .map_err(|source| bad(Defect::Unreadable { path, source }))?;
-        let record =
-            FileRecord { bytes: contents.len() as u64, sha256: sha256_hex(&contents) };
+        let record = FileRecord { bytes: contents.len() as u64, sha256: sha256_hex(&contents) };
         file.check(&record).map_err(bad)?;
         Ok(contents)
     }

@@ -130,6 +130,23 @@ pub fn save(
     Ok(Saved { path: found.path, bytes, removed, warnings })
 }
 
+/// As [`save`], but where the disk is full `pause` is asked each time: it tells the person, waits, and answers
+/// whether to try again. The training state is in memory meanwhile, and earlier checkpoints are untouched.
+pub fn save_patiently(
+    storage: &dyn Storage,
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    keep: &Keep,
+    pause: &mut dyn FnMut(&CheckpointError) -> bool,
+) -> Result<Saved, CheckpointError> {
+    loop {
+        match save(storage, dir, checkpoint, keep) {
+            Err(error) if error.is_full() && pause(&error) => {}
+            result => return result,
+        }
+    }
+}
+
 fn check_request(checkpoint: &Checkpoint, keep: &Keep) -> Result<(), CheckpointError> {
     if checkpoint.files.is_empty() {
         return Err(CheckpointError::Usage("it has no files".to_string()));
@@ -166,9 +183,8 @@ fn write_temporary(
     for entry in checkpoint.files {
         let path = temporary.join(entry.name);
         let expected = entry.payload.bytes();
-        let record = write_new_reserved(storage, &path, expected, &mut |out| {
-            entry.payload.write_to(out)
-        });
+        let record =
+            write_new_reserved(storage, &path, expected, &mut |out| entry.payload.write_to(out));
         let record = record.map_err(at("writing", &path))?;
         if record.bytes != expected {
             let text = format!("{} bytes were written, {expected} announced", record.bytes);

@@ -84,7 +84,8 @@ impl RunConfig {
             found.push(("lora_alpha", text));
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
-            let text = format!("lora_dropout is {}, but must be from 0 to below 1", self.lora_dropout);
+            let text =
+                format!("lora_dropout is {}, but must be from 0 to below 1", self.lora_dropout);
             found.push(("lora_dropout", text));
         }
         if self.lora_targets.is_empty() || self.lora_targets.iter().any(|t| t.trim().is_empty()) {

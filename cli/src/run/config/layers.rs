@@ -75,8 +75,8 @@ impl Layers {
         let document = toml::de::DeTable::parse(text)
             .map_err(|error| syntax_problem(name, text, &error))?
             .into_inner();
-        let mut values: Table = toml::from_str(text)
-            .map_err(|error| syntax_problem(name, text, &error))?;
+        let mut values: Table =
+            toml::from_str(text).map_err(|error| syntax_problem(name, text, &error))?;
         check_version(name, values.remove("version"))?;
         if let Some(record) = values.remove("record") {
             let record = record.try_into::<Record>();
@@ -175,7 +175,13 @@ impl Layers {
         self.put(name, &value, place)
     }
 
-    fn put_field(&mut self, name: &str, field: &str, text: &str, place: &str) -> Result<(), String> {
+    fn put_field(
+        &mut self,
+        name: &str,
+        field: &str,
+        text: &str,
+        place: &str,
+    ) -> Result<(), String> {
         let key = Key::find(name).ok_or_else(|| unknown_key(name))?;
         if key.kind != Kind::Names || field.is_empty() {
             return Err(format!("{name} has no part {field:?}; it is {}", key.kind.words()));

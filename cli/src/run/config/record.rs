@@ -78,7 +78,9 @@ impl RunFile {
     pub fn to_text(&self) -> Result<String, ConfigError> {
         let problem = |error: toml::ser::Error| ConfigError::one("run.toml", error.to_string());
         let values = Table::try_from(&self.config).map_err(problem)?;
-        let mut text = String::from("# The whole configuration of this run. `core-cli train` with this file repeats it.\n");
+        let mut text = String::from(
+            "# The whole configuration of this run. `core-cli train` with this file repeats it.\n",
+        );
         text.push_str(&format!("version = {CONFIG_VERSION}\n"));
         let (tables, plain): (Vec<_>, Vec<_>) = KEYS
             .iter()

@@ -33,7 +33,10 @@ fn the_defaults_are_a_valid_configuration() -> Result<(), ConfigError> {
 fn later_layers_win() -> Result<(), ConfigError> {
     let flag = |key: &str, text: &str| (key.to_string(), text.to_string());
     let (config, record) = Layers::new()
-        .file("RUN.toml", "lr = 1e-3\nbatch_size = 4\nepochs = 2\nseed = 7\n[columns]\na = \"x\"\n")?
+        .file(
+            "RUN.toml",
+            "lr = 1e-3\nbatch_size = 4\nepochs = 2\nseed = 7\n[columns]\na = \"x\"\n",
+        )?
         .flags(&[flag("batch_size", "8"), flag("epochs", "1.5"), flag("columns", "b=y")])?
         .set(&["epochs=4".to_string(), "columns.a=z".to_string()])?
         .build()?;
@@ -48,9 +51,15 @@ fn later_layers_win() -> Result<(), ConfigError> {
 #[test]
 fn f80_unknown_keys_are_errors_with_the_nearest_name() {
     for (key, near) in [
-        ("learning_rte", "lr"), ("learning_rate", "lr"), ("batchsize", "batch_size"),
-        ("batch-size", "batch_size"), ("lora_rnk", "lora_rank"), ("epoch", "epochs"),
-        ("Seed", "seed"), ("warmup", "warmup_steps"), ("max_len", "max_seq_len"),
+        ("learning_rte", "lr"),
+        ("learning_rate", "lr"),
+        ("batchsize", "batch_size"),
+        ("batch-size", "batch_size"),
+        ("lora_rnk", "lora_rank"),
+        ("epoch", "epochs"),
+        ("Seed", "seed"),
+        ("warmup", "warmup_steps"),
+        ("max_len", "max_seq_len"),
         ("val_set_size", "validation"),
     ] {
         let near = match key {
@@ -58,7 +67,8 @@ fn f80_unknown_keys_are_errors_with_the_nearest_name() {
             _ => Some(near),
         };
         let text = message(file(&format!("seed = 1\n{key} = 1\n")));
-        let place = if key == "Seed" { "RUN.toml line 2" } else { "RUN.toml line 2: there is no key" };
+        let place =
+            if key == "Seed" { "RUN.toml line 2" } else { "RUN.toml line 2: there is no key" };
         assert!(text.starts_with(place), "{text}");
         assert!(text.contains(&format!("did you mean {}", near.unwrap_or(""))), "{text}");
         assert!(message(set(&[&format!("{key}=1")])).starts_with(&format!("--set {key}=1: there")));
@@ -77,16 +87,22 @@ fn all_problems_are_told_at_once_with_their_lines() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
     assert_eq!(
-        lines[0],
-        "RUN.toml line 2: batch_size: expected a whole number, 0 or more, found -1",
+        lines[0], "RUN.toml line 2: batch_size: expected a whole number, 0 or more, found -1",
         "{text}"
     );
-    assert!(text.contains("RUN.toml line 1: lr: expected a number, found the text \"fast\""), "{text}");
-    assert!(text.contains("line 4: method: expected one of lora, full, found \"loar\"; did you mean lora?"));
+    assert!(
+        text.contains("RUN.toml line 1: lr: expected a number, found the text \"fast\""),
+        "{text}"
+    );
+    assert!(text.contains(
+        "line 4: method: expected one of lora, full, found \"loar\"; did you mean lora?"
+    ));
     assert!(text.contains("RUN.toml line 5: shuffle: expected true or false, found 1"), "{text}");
     assert!(message(file("lr = [")).starts_with("RUN.toml line 1: this is no TOML"));
     assert!(message(file("lr = 1\nlr = 2")).starts_with("RUN.toml line 2: this is no TOML"));
-    assert!(message(file("version = 9")).contains("version 9, but this program reads versions 1 to 1"));
+    assert!(
+        message(file("version = 9")).contains("version 9, but this program reads versions 1 to 1")
+    );
 }
 
 #[test]
@@ -129,8 +145,13 @@ fn f69_values_out_of_range_are_refused() {
 #[test]
 fn values_are_read_by_their_kind() -> Result<(), ConfigError> {
     let config = set(&[
-        "model=7", "data=[\"a, b.json\", 'c']", "lora_targets=q_proj", "validation=200",
-        "max_steps=5", "shuffle=false", "columns.prompt=\"a b\"",
+        "model=7",
+        "data=[\"a, b.json\", 'c']",
+        "lora_targets=q_proj",
+        "validation=200",
+        "max_steps=5",
+        "shuffle=false",
+        "columns.prompt=\"a b\"",
     ])?;
     assert_eq!(config.model.as_deref(), Some("7"));
     assert_eq!(config.data, ["a, b.json", "c"]);
@@ -199,8 +220,23 @@ fn every_key_is_documented_and_has_a_flag() -> Result<(), Box<dyn std::error::Er
     }
     assert!(table.keys().all(|name| Key::find(name).is_some()));
     let command = ConfigFlags::augment_args(Command::new("train"));
-    let arguments = ["train", "--lr", "1e-4", "--data", "a", "--data", "b", "--set", "seed=3",
-        "--shuffle", "false", "--columns", "prompt=q", "--lora-rank", "4"];
+    let arguments = [
+        "train",
+        "--lr",
+        "1e-4",
+        "--data",
+        "a",
+        "--data",
+        "b",
+        "--set",
+        "seed=3",
+        "--shuffle",
+        "false",
+        "--columns",
+        "prompt=q",
+        "--lora-rank",
+        "4",
+    ];
     let matches = command.clone().try_get_matches_from(arguments)?;
     let flags = ConfigFlags::from_arg_matches(&matches)?;
     let (config, _) = Layers::new().flags(&flags.flags)?.set(&flags.set)?.build()?;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::number;
-use crate::storage::words::explain;
 use crate::storage::Storage;
+use crate::storage::words::explain;
 use lines::for_each_line;
 pub use writer::{MetricsWriter, Resumed};
 

@@ -21,15 +21,25 @@ fn lines(disk: &SimulatedDisk) -> Vec<Line> {
 #[test]
 fn the_field_names_are_those_promised() -> Result<(), serde_json::Error> {
     let line = Line::Step(Step {
-        step: 1, epoch: 0.01, loss: f64::NAN, lr: 2e-4, grad_norm: 1.0, rows: 16, tokens: 900,
-        trained_tokens: 300, tokens_per_s: 1e3, elapsed_s: 0.9,
+        step: 1,
+        epoch: 0.01,
+        loss: f64::NAN,
+        lr: 2e-4,
+        grad_norm: 1.0,
+        rows: 16,
+        tokens: 900,
+        trained_tokens: 300,
+        tokens_per_s: 1e3,
+        elapsed_s: 0.9,
     });
     let text = serde_json::to_string(&line)?;
     let expected = r#"{"kind":"step","step":1,"epoch":0.01,"loss":null,"lr":0.0002,"grad_norm":1.0,"rows":16,"tokens":900,"trained_tokens":300,"tokens_per_s":1000.0,"elapsed_s":0.9}"#;
     assert_eq!(text, expected);
     let Line::Step(read) = serde_json::from_str(&text)? else { panic!("{text}") };
     assert!(read.loss.is_nan(), "a loss that is no number is never read as one");
-    assert!(serde_json::to_string(&eval(3))?.starts_with(r#"{"kind":"eval","step":3,"eval_loss":1.25"#));
+    assert!(
+        serde_json::to_string(&eval(3))?.starts_with(r#"{"kind":"eval","step":3,"eval_loss":1.25"#)
+    );
     Ok(())
 }
 

@@ -83,11 +83,7 @@ impl<'s> MetricsWriter<'s> {
 }
 
 /// How many bytes stay, and what is dropped behind them.
-fn find_cut(
-    storage: &dyn Storage,
-    path: &Path,
-    step: u64,
-) -> Result<(u64, Resumed), MetricsError> {
+fn find_cut(storage: &dyn Storage, path: &Path, step: u64) -> Result<(u64, Resumed), MetricsError> {
     let mut resumed = Resumed::default();
     let mut pending: Vec<BadLine> = Vec::new();
     let (mut cut, mut is_cut) = (0, false);

@@ -20,13 +20,41 @@ pub(super) enum Inode {
 #[derive(Clone)]
 pub(super) enum Op {
     /// A new, empty file or directory with its first name.
-    Link { dir: usize, name: String, inode: usize, is_dir: bool },
-    Write { inode: usize, offset: usize, data: Vec<u8> },
-    Cut { inode: usize, bytes: usize },
-    Move { from_dir: usize, from_name: String, to_dir: usize, to_name: String, inode: usize },
-    Unlink { dir: usize, name: String, inode: usize },
-    SyncFile { inode: usize, done: bool },
-    SyncDir { dir: usize, done: bool },
+    Link {
+        dir: usize,
+        name: String,
+        inode: usize,
+        is_dir: bool,
+    },
+    Write {
+        inode: usize,
+        offset: usize,
+        data: Vec<u8>,
+    },
+    Cut {
+        inode: usize,
+        bytes: usize,
+    },
+    Move {
+        from_dir: usize,
+        from_name: String,
+        to_dir: usize,
+        to_name: String,
+        inode: usize,
+    },
+    Unlink {
+        dir: usize,
+        name: String,
+        inode: usize,
+    },
+    SyncFile {
+        inode: usize,
+        done: bool,
+    },
+    SyncDir {
+        dir: usize,
+        done: bool,
+    },
     Mark(u64),
 }
 

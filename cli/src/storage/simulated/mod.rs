@@ -6,7 +6,7 @@ mod inodes;
 pub mod power_cut;
 
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use faults::{Fault, Faults};
@@ -28,6 +28,7 @@ struct State {
     trace: Vec<Op>,
     faults: Faults,
     capacity: Option<u64>,
+    ignores_syncs: bool,
 }
 
 impl SimulatedDisk {
@@ -49,6 +50,11 @@ impl SimulatedDisk {
         let calls = state.faults.calls();
         state.faults = faults;
         state.faults.count_from(calls);
+    }
+
+    /// A disk that says "done" to every sync and does nothing: to show that a test would notice.
+    pub fn ignore_syncs(&self) {
+        self.lock().ignores_syncs = true;
     }
 
     /// Calls made so far.
@@ -128,6 +134,14 @@ impl State {
         self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.inodes.used()))
     }
 
+    /// Notes a sync in the trace. An interrupted one has not begun; a failed one may have thrown the pages away.
+    fn note_sync(&mut self, op: Op, result: &io::Result<()>) {
+        let interrupted = matches!(result, Err(e) if e.kind() == ErrorKind::Interrupted);
+        if !interrupted && !self.ignores_syncs {
+            self.trace.push(op);
+        }
+    }
+
     fn file_bytes(&self, inode: usize) -> io::Result<u64> {
         let contents = self.inodes.file(inode).ok_or(ErrorKind::IsADirectory)?;
         Ok(contents.len() as u64)
@@ -184,10 +198,7 @@ impl WriteFile for OpenFile {
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.lock();
         let result = state.faults.sync();
-        // An interrupted sync has not begun; a failed one may have thrown the pages away.
-        if !matches!(&result, Err(error) if error.kind() == ErrorKind::Interrupted) {
-            state.trace.push(Op::SyncFile { inode: self.inode, done: result.is_ok() });
-        }
+        state.note_sync(Op::SyncFile { inode: self.inode, done: result.is_ok() }, &result);
         result
     }
 }
@@ -318,9 +329,7 @@ impl Storage for SimulatedDisk {
         let result = state.faults.sync();
         let dir = state.find(dir)?;
         state.inodes.dir(dir).ok_or(ErrorKind::NotADirectory)?;
-        if !matches!(&result, Err(error) if error.kind() == ErrorKind::Interrupted) {
-            state.trace.push(Op::SyncDir { dir, done: result.is_ok() });
-        }
+        state.note_sync(Op::SyncDir { dir, done: result.is_ok() }, &result);
         result
     }
 
@@ -329,6 +338,13 @@ impl Storage for SimulatedDisk {
         let after = state.faults.enter()?;
         state.find(path)?;
         after.finish(state.room())
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let mut state = self.lock();
+        let after = state.faults.enter()?;
+        state.find(path)?;
+        after.finish(path.to_path_buf())
     }
 
     fn forget_cached(&self, _: &Path) {}
