@@ -45,6 +45,9 @@ struct Row {
     split: String,
 }
 
+/// Which text of a row is looked at.
+type Text = fn(&Row) -> String;
+
 fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bundled/reviews/reviews.csv")
 }
@@ -214,7 +217,7 @@ fn openings_vary() {
 #[test]
 fn no_word_decides() {
     let rows = rows();
-    let texts: [(&str, fn(&Row) -> String); 2] = [
+    let texts: [(&str, Text); 2] = [
         ("review", |r| r.review.clone()),
         ("title and review", |r| format!("{} {}", r.title, r.review)),
     ];
