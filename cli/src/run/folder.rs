@@ -214,11 +214,9 @@ pub fn check_name(name: &str) -> Result<(), FolderError> {
 
 /// Where the folder is or will be, without links; refused if it is no place for a run.
 fn place(out: &Path, inputs: &[PathBuf]) -> Result<PathBuf, FolderError> {
-    match out.file_name() {
-        Some(name) => check_name(&name.to_string_lossy())?,
-        None if out == Path::new("") => return Err(FolderError::Name { name: String::new() }),
-        // `.`, `..` and `/` exist, so they are judged by what they contain.
-        None => {}
+    // A folder that exists bears whatever name it has, and is judged by what it contains.
+    if !out.is_dir() {
+        check_name(&out.file_name().unwrap_or_default().to_string_lossy())?;
     }
     let path = resolve(out)?;
     check_overlap(&path, inputs)?;
@@ -309,6 +307,9 @@ fn make_dirs(path: &Path) -> Result<(), FolderError> {
     }
     match retry(|| RealStorage.mkdir(path)) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(at(path)(ErrorKind::NotADirectory.into()));
+        }
         result => result.map_err(at(path))?,
     }
     retry(|| RealStorage.sync_dir(parent.unwrap_or(Path::new(".")))).map_err(at(path))

@@ -81,27 +81,26 @@ impl Lock {
         let path = dir.join(LOCK_FILE);
         let error = |source| LockError::File { path: path.clone(), source };
         let file = open(&path).map_err(error)?;
-        let lock = match file.try_lock() {
-            Ok(()) => Self { file, path: path.clone(), by_existence: false, recovered_from: None },
+        match file.try_lock() {
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = read_holder(&path).unwrap_or_default();
                 return Err(LockError::Held { path: dir.to_path_buf(), holder });
             }
             Err(TryLockError::Error(source)) if has_no_locks(&source) => {
-                drop(file);
                 return Self::take_by_existence(dir, &path);
             }
             Err(TryLockError::Error(source)) => return Err(error(source)),
-        };
-        let before = read_holder(&path);
-        if let Some(holder) = &before
+        }
+        let recovered_from = read_holder(&path);
+        if let Some(holder) = &recovered_from
             && holder.host != Holder::this().host
             && is_on_network(dir)
         {
             let holder = holder.clone();
             return Err(LockError::Elsewhere { path: dir.to_path_buf(), holder });
         }
-        let mut lock = Self { recovered_from: before, ..lock };
+        let mut lock = Self { file, path: path.clone(), by_existence: false, recovered_from };
         lock.write_holder().map_err(error)?;
         Ok(lock)
     }
@@ -308,7 +307,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join(LOCK_FILE);
         let this = Holder::this();
-        let mut write = |holder: &Holder| std::fs::write(&path, serde_json::to_vec(holder)?);
+        let write = |holder: &Holder| std::fs::write(&path, serde_json::to_vec(holder)?);
         let take = || Lock::take_by_existence(dir.path(), &path);
         write(&this)?;
         assert!(matches!(take(), Err(LockError::Held { .. })));

@@ -18,9 +18,11 @@ pub struct FileRecord {
 }
 
 /// A call that is interrupted this often in a row is given up, so that nothing can hang.
-const MOST_INTERRUPTIONS: u32 = 1000;
+const MOST_INTERRUPTIONS: u32 = 100;
 
+/// Buffers start small, so that small files cost little, and grow to this.
 const BUFFER_BYTES: usize = 1 << 20;
+const FIRST_BUFFER_BYTES: usize = 4 << 10;
 
 /// Repeats a call for as long as the system says "interrupted" (within reason).
 pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -61,16 +63,31 @@ pub fn read_full(file: &mut dyn ReadFile, into: &mut [u8]) -> io::Result<usize> 
 pub fn read_file(storage: &dyn Storage, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut file = retry(|| storage.open(path))?;
     let mut contents = Vec::new();
-    let mut buffer = vec![0; BUFFER_BYTES.min(64 << 10)];
-    loop {
-        let read = read_full(file.as_mut(), &mut buffer)?;
-        if contents.len() as u64 + read as u64 > limit {
+    for_each_piece(file.as_mut(), &mut |piece| {
+        if contents.len() as u64 + piece.len() as u64 > limit {
             let text = format!("it is longer than the {limit} bytes that are allowed here");
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
-        contents.extend_from_slice(&buffer[..read]);
+        contents.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(contents)
+}
+
+/// Shows `visit` the rest of a file, piece by piece.
+pub fn for_each_piece(
+    file: &mut dyn ReadFile,
+    visit: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; FIRST_BUFFER_BYTES];
+    loop {
+        let read = read_full(file, &mut buffer)?;
+        visit(&buffer[..read])?;
         if read < buffer.len() {
-            return Ok(contents);
+            return Ok(());
+        }
+        if buffer.len() < BUFFER_BYTES {
+            buffer.resize(buffer.len() * 4, 0);
         }
     }
 }
@@ -80,15 +97,12 @@ pub fn hash_file(storage: &dyn Storage, path: &Path) -> io::Result<FileRecord> {
     let mut file = retry(|| storage.open(path))?;
     let mut hasher = Sha256::new();
     let mut bytes = 0;
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let read = read_full(file.as_mut(), &mut buffer)?;
-        hasher.update(&buffer[..read]);
-        bytes += read as u64;
-        if read < buffer.len() {
-            return Ok(FileRecord { bytes, sha256: hex(&hasher.finalize()) });
-        }
-    }
+    for_each_piece(file.as_mut(), &mut |piece| {
+        hasher.update(piece);
+        bytes += piece.len() as u64;
+        Ok(())
+    })?;
+    Ok(FileRecord { bytes, sha256: hex(&hasher.finalize()) })
 }
 
 /// SHA-256 of bytes in memory, in lower-case hexadecimal.
@@ -97,7 +111,8 @@ pub fn sha256_hex(data: &[u8]) -> String {
 }
 
 fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// A writer that buffers, hashes and counts what passes through it on the way to a file.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::storage::Storage;
-use crate::storage::whole::{read_full, retry};
+use crate::storage::whole::{for_each_piece, retry};
 
 /// Longer lines are not kept in memory.
 const LINE_LIMIT_BYTES: usize = 64 << 10;
@@ -37,13 +37,11 @@ pub(super) fn for_each_line(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         result => result?,
     };
-    let mut buffer = vec![0; 64 << 10];
     let mut line: Vec<u8> = Vec::new();
     let mut length = 0_u64;
     let mut place = Place { line: 1, byte: 0 };
-    loop {
-        let read = read_full(file.as_mut(), &mut buffer)?;
-        for piece in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
+    for_each_piece(file.as_mut(), &mut |bytes| {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             length += piece.len() as u64;
             if line.len() <= LINE_LIMIT_BYTES {
                 line.extend_from_slice(piece);
@@ -58,10 +56,8 @@ pub(super) fn for_each_line(
             line.clear();
             length = 0;
         }
-        if read < buffer.len() {
-            break;
-        }
-    }
+        Ok(())
+    })?;
     if length > 0 {
         visit(place, Text::Unfinished);
     }
