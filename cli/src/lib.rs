@@ -3,10 +3,12 @@
 
 #![warn(missing_docs)]
 
+pub mod commands;
 pub mod error;
 pub mod generate;
 pub mod model;
 pub mod open;
 pub mod run;
+pub mod score;
 pub mod storage;
 pub mod train;

@@ -242,7 +242,10 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             let elapsed = self.clock.elapsed_s();
             match self.session.save(self.out.storage, &dir, &keep, elapsed) {
                 Ok(saved) => break saved,
-                Err(e) if e.downcast_ref::<CheckpointError>().is_some_and(CheckpointError::is_full) => {
+                Err(e)
+                    if e.downcast_ref::<CheckpointError>()
+                        .is_some_and(CheckpointError::is_full) =>
+                {
                     self.wait_for_space(&e.to_string())?;
                 }
                 Err(e) => return Err(e),
@@ -275,10 +278,9 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.out.listener.event(&Event::Pause(Pause {
-            waiting: false,
-            message: "Trying again.".to_string(),
-        }))
+        self.out
+            .listener
+            .event(&Event::Pause(Pause { waiting: false, message: "Trying again.".to_string() }))
     }
 
     fn interrupted(&mut self) -> anyhow::Result<Reason> {

@@ -67,7 +67,8 @@ pub fn train(
     }
     let asked = layers.flags(&launch.flags)?.set(&launch.set)?;
     let (config, _) = asked.build()?;
-    let resumed = if launch.resume { Some(Resumed::open(launch, &config, &storage)?) } else { None };
+    let resumed =
+        if launch.resume { Some(Resumed::open(launch, &config, &storage)?) } else { None };
     let config = resumed.as_ref().map_or(config, |r| r.config.clone());
     let setup = Setup::prepare(config, &mut Told { listener, signals })?;
     for message in notices(&setup) {
@@ -117,7 +118,6 @@ struct Resumed {
     folder: RunFolder,
     file: RunFile,
     config: RunConfig,
-    notes: Vec<String>,
 }
 
 impl Resumed {
@@ -140,8 +140,7 @@ impl Resumed {
         config.out.clone_from(&file.config.out);
         let changes = compare(&file.config, &config)?;
         permit(&changes, launch.allow_changes)?;
-        let notes = changes.iter().map(ToString::to_string).collect();
-        Ok(Resumed { folder, file, config, notes })
+        Ok(Resumed { folder, file, config })
     }
 
     /// The model and the data must be what they were.
@@ -194,7 +193,8 @@ fn notices(setup: &Setup) -> Vec<String> {
         ));
     }
     if report.duplicates.total > 0 {
-        notices.push(format!("{} rows are equal to others; they are used", report.duplicates.total));
+        notices
+            .push(format!("{} rows are equal to others; they are used", report.duplicates.total));
     }
     notices
 }
@@ -299,7 +299,13 @@ fn start_or_go_on(
     let mut run = Loop::new(session, out, Clock::from(elapsed));
     run.facts.before = outcome::first_eval(storage, folder)?;
     let reason = run.run()?;
-    let facts = Facts { train: run.facts.train, before: run.facts.before, last: run.facts.last, stopped_early: run.facts.stopped_early, ..Facts::of(&run.session.run) };
+    let facts = Facts {
+        train: run.facts.train,
+        before: run.facts.before,
+        last: run.facts.last,
+        stopped_early: run.facts.stopped_early,
+        ..Facts::of(&run.session.run)
+    };
     let clock = run.clock.elapsed_s();
     let Loop { session, out, .. } = run;
     outcome::finish(session, out, reason, facts, &prompts, &base, &file, clock)

@@ -93,8 +93,10 @@ pub fn finish(
         let tuned = samples::answers(session, prompts, false, &|| !signals.stop_requested())?;
         let list = samples::pair(best.unwrap_or(last), prompts, base, &tuned);
         write_samples(out.storage, &out.folder.samples(), &list)?;
-        write_result(session, &mut out, file).context("the result could not be written; the run's \
-             checkpoints are kept, and --resume tries again")?;
+        write_result(session, &mut out, file).context(
+            "the result could not be written; the run's \
+             checkpoints are kept, and --resume tries again",
+        )?;
         for sample in list {
             out.listener.event(&Event::Sample(sample))?;
         }
@@ -134,13 +136,13 @@ fn write_result(
             to: &out.folder.model(),
             config: &session.model.config,
             dtype: None,
+            template: Some(out.folder.template()),
         };
         if out.folder.model().exists() {
             std::fs::remove_dir_all(out.folder.model())?;
         }
-        export.write(&Source::Trained { weights: &weights, values: &ordered })?;
-        std::fs::copy(out.folder.template(), out.folder.model().join("template.json"))?;
-        return Ok(());
+        return export
+            .write(&Source::Trained { weights: &weights, values: &ordered }, &mut |_| Ok(()));
     };
     let dir = out.folder.path().join(".adapter.partial");
     if dir.exists() {

@@ -179,7 +179,9 @@ pub fn plan_text(plan: &Plan) -> String {
 pub fn sample_text(sample: &Sample) -> String {
     let line = |text: &str| text.trim().replace('\n', "\n            ");
     let mut out = format!("  Prompt    {}\n", line(&sample.prompt));
-    for (name, text) in [("Wanted", &sample.reference), ("Before", &sample.base), ("After", &sample.tuned)] {
+    for (name, text) in
+        [("Wanted", &sample.reference), ("Before", &sample.base), ("After", &sample.tuned)]
+    {
         if let Some(text) = text {
             let text = if text.trim().is_empty() { "(nothing)" } else { text };
             out.push_str(&format!("  {name:<9} {}\n", line(text)));

@@ -1,7 +1,7 @@
 //! A few held-out prompts, answered by the model before and after training.
 
-use paddock_core::model::Model;
 use paddock_core::decode::Sampler;
+use paddock_core::model::Model;
 
 use super::session::Session;
 use crate::generate::{Generation, Speaker};
