@@ -59,7 +59,8 @@ pub fn norm_squared(ctx: Ctx<'_>, x: &[f32]) -> f32 {
     }
     let mut sums = [0.0f32; 256];
     let stretch = x.len().div_ceil(sums.len()).max(1);
-    let outs = [Out { data: &mut sums, stride: 1, width: 1, cut: Cut::Even { rows: 256, block: 1 } }];
+    let outs =
+        [Out { data: &mut sums, stride: 1, width: 1, cut: Cut::Even { rows: 256, block: 1 } }];
     for_blocks(ctx.pool, 2 * x.len(), 1, outs, |i, _, [mut sum], _| {
         let part = &x[(i * stretch).min(x.len())..((i + 1) * stretch).min(x.len())];
         let total: f64 = part.chunks(BLOCK).map(|b| f64::from(ctx.level.run(Run(b)))).sum();

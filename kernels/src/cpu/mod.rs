@@ -459,9 +459,7 @@ fn positions(batch: &Batch, rows: Rows) -> &[u32] {
 fn check(op: &'static str, operand: &'static str, found: usize, expected: usize) -> Result<()> {
     match found == expected {
         true => Ok(()),
-        false => {
-            Err(Error::Shape { op, operand, found: found as u64, expected: expected as u64 })
-        }
+        false => Err(Error::Shape { op, operand, found: found as u64, expected: expected as u64 }),
     }
 }
 

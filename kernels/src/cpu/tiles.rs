@@ -182,7 +182,8 @@ pub fn for_blocks<const W: usize>(
             let (rows, cols) = (to - from, right.saturating_sub(left));
             let empty = rows == 0 || cols == 0;
             assert!(empty || (to - 1) * out.stride + right <= out.len);
-            let start = if empty { out.start } else { out.start.wrapping_add(from * out.stride + left) };
+            let start =
+                if empty { out.start } else { out.start.wrapping_add(from * out.stride + left) };
             // The block lies within `out.data`, which stays borrowed until all tasks are done, and
             // belongs to task i alone: rows are cut without overlap, and so are columns.
             Tile { start, stride: out.stride, rows, cols, life: PhantomData }
