@@ -24,7 +24,8 @@ const AHEAD: usize = 8;
 /// Vectors in a register tile.
 pub const NV: usize = 2;
 /// Room for one panel of `a`, packed either way.
-pub const A_PANEL: usize = 14 * ROW_STRIDE + COL_STRIDE;
+pub const A_PANEL: usize =
+    if 14 * ROW_STRIDE > KC * COL_STRIDE { 14 * ROW_STRIDE } else { KC * COL_STRIDE };
 
 /// Rows of a register tile at level S.
 pub const fn tile_rows<S: Simd>() -> usize {
@@ -331,6 +332,12 @@ fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize, const
         assert!((M - 1) * RS + (p.k - 1) * KS < p.a.len());
         assert!((p.k - 1) * p.b_stride + N * S::LANES <= p.b.len());
     }
+    for i in 0..M {
+        // What is added to (or replaced) comes to the cache while the sums are made.
+        for j in 0..N {
+            s.prefetch(out.start.wrapping_add(i * out.stride + j * S::LANES));
+        }
+    }
     let mut acc = [[s.splat(0.0); N]; M];
     let (mut a, mut b) = (p.a.as_ptr(), p.b.as_ptr());
     for _ in 0..p.k {
@@ -355,12 +362,49 @@ fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize, const
         a = a.wrapping_add(KS);
         b = b.wrapping_add(p.b_stride);
     }
-    let factor = s.splat(alpha);
-    for (i, sums) in acc.iter().enumerate() {
-        let row = out.row(i);
-        for (part, &sum) in row.chunks_mut(S::LANES).zip(sums) {
-            store_sum(s, part, sum, factor, add);
+    store_tile(s, acc, s.splat(alpha), add, out);
+}
+
+/// out = factor · sums [+ out]
+#[inline(always)]
+fn store_tile<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    sums: [[S::V; N]; M],
+    factor: S::V,
+    add: bool,
+    mut out: Tile<'_>,
+) {
+    if out.cols < N * S::LANES {
+        // Numbered by a variable, the sums lie in memory; the copy keeps the others in registers.
+        let sums = sums;
+        for (i, sums) in std::hint::black_box(sums).iter().enumerate() {
+            for (part, &sum) in out.row(i).chunks_mut(S::LANES).zip(sums) {
+                store_sum(s, part, sum, factor, add);
+            }
         }
+        return;
+    }
+    // Written out row by row: a loop would not be unrolled, and the sums would be spilled.
+    macro_rules! rows {
+        ($old:ident, $new:expr; $($i:literal)*) => {
+            $(if $i < M {
+                // SAFETY: $i < M = out.rows, and a row has at least N whole vectors.
+                let row = unsafe {
+                    std::slice::from_raw_parts_mut(out.start.add($i * out.stride), N * S::LANES)
+                };
+                for j in 0..N {
+                    let part = &mut row[j * S::LANES..(j + 1) * S::LANES];
+                    let $old = s.load(part);
+                    let sum = s.mul(sums[if $i < M { $i } else { 0 }][j], factor);
+                    s.store(part, $new(sum, $old));
+                }
+            })*
+        };
+    }
+    if add {
+        rows!(old, |sum, old| s.add(sum, old); 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    } else {
+        rows!(old, |sum, _| sum; 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
     }
 }
 

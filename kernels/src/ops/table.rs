@@ -154,6 +154,7 @@ fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
         (Size::Large, _) => (d.extent(1, 160), d.extent(1, 200), d.extent(1, 420)),
         (Size::Small, 0) => (d.int(1, 9), d.int(1, 70), d.int(380, 800)),
         (Size::Small, 1) => (d.int(1, 60), d.int(1, 400), d.int(1, 20)),
+        (Size::Small, 2) => (d.int(360, 800), d.int(1, 40), d.int(1, 40)),
         (Size::Small, _) => (d.int(1, 40), d.int(1, 70), d.int(1, 70)),
     }
 }
