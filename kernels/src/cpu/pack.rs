@@ -124,13 +124,7 @@ pub fn b_cols<S: Simd, E: Elem>(
 
 /// Turns the whole block of LANES rows and columns at (row, k); rows of `panel` are NV vectors.
 #[inline(always)]
-fn turn_block<S: Simd, E: Elem>(
-    s: S,
-    b: View<'_, E>,
-    row: usize,
-    k: usize,
-    panel: &mut [f32],
-) {
+fn turn_block<S: Simd, E: Elem>(s: S, b: View<'_, E>, row: usize, k: usize, panel: &mut [f32]) {
     let width = NV * S::LANES;
     let mut block = [s.splat(0.0); MAX_LANES];
     for j in 0..S::LANES {

@@ -17,7 +17,7 @@ pub const KC: usize = 384;
 /// Distance of rows in a panel of `a` packed by rows; not a multiple of 1024, so that the rows do
 /// not all fall into the same sets of the cache.
 pub const ROW_STRIDE: usize = KC + 16;
-/// Distance of k in a panel of `a` packed by columns.
+/// Distance of k in a panel of `a` packed by columns (unpacked ones have their own).
 pub const COL_STRIDE: usize = 16;
 /// How many rows ahead of the multiplication b is fetched to level 1.
 const AHEAD: usize = 8;
@@ -247,8 +247,11 @@ impl Elem for half::f16 {
 pub enum Packed {
     /// Element (i, k) at i * ROW_STRIDE + k.
     ByRows,
-    /// Element (i, k) at k * COL_STRIDE + i.
-    ByCols,
+    /// Element (i, k) at k * stride + i: packed with COL_STRIDE, or the matrix itself.
+    ByCols {
+        /// Distance of k.
+        stride: usize,
+    },
 }
 
 /// The operands of one register tile.
@@ -286,17 +289,18 @@ impl Kernel for Multiply<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Multiply { p, alpha, add, out } = self;
         match p.packed {
-            Packed::ByRows => by_rows::<S, ROW_STRIDE, 1>(s, p, alpha, add, out),
-            Packed::ByCols => by_rows::<S, 1, COL_STRIDE>(s, p, alpha, add, out),
+            Packed::ByRows => by_rows::<S, ROW_STRIDE>(s, p, 1, alpha, add, out),
+            Packed::ByCols { stride } => by_rows::<S, 1>(s, p, stride, alpha, add, out),
         }
     }
 }
 
 /// Picks the register tile with exactly as many rows.
 #[inline(always)]
-fn by_rows<S: Simd, const RS: usize, const KS: usize>(
+fn by_rows<S: Simd, const RS: usize>(
     s: S,
     p: Panels<'_>,
+    ks: usize,
     alpha: f32,
     add: bool,
     out: Tile<'_>,
@@ -307,9 +311,9 @@ fn by_rows<S: Simd, const RS: usize, const KS: usize>(
                 0 => {}
                 $($rows if $rows <= tile_rows::<S>() => {
                     if out.cols <= S::LANES {
-                        register_tile::<S, $rows, 1, RS, KS>(s, p, alpha, add, out)
+                        register_tile::<S, $rows, 1, RS>(s, p, ks, alpha, add, out)
                     } else {
-                        register_tile::<S, $rows, NV, RS, KS>(s, p, alpha, add, out)
+                        register_tile::<S, $rows, NV, RS>(s, p, ks, alpha, add, out)
                     }
                 })*
                 more => panic!("a register tile of {more} rows"),
@@ -320,16 +324,17 @@ fn by_rows<S: Simd, const RS: usize, const KS: usize>(
 }
 
 #[inline(always)]
-fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize, const KS: usize>(
+fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize>(
     s: S,
     p: Panels<'_>,
+    ks: usize,
     alpha: f32,
     add: bool,
-    mut out: Tile<'_>,
+    out: Tile<'_>,
 ) {
     assert!(out.rows == M && out.cols <= N * S::LANES);
     if p.k > 0 {
-        assert!((M - 1) * RS + (p.k - 1) * KS < p.a.len());
+        assert!((M - 1) * RS + (p.k - 1) * ks < p.a.len());
         assert!((p.k - 1) * p.b_stride + N * S::LANES <= p.b.len());
     }
     for i in 0..M {
@@ -339,13 +344,13 @@ fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize, const
         }
     }
     let mut acc = [[s.splat(0.0); N]; M];
-    let (mut a, mut b) = (p.a.as_ptr(), p.b.as_ptr());
+    let (mut a, mut b, ahead) = (p.a.as_ptr(), p.b.as_ptr(), AHEAD * p.b_stride);
     for _ in 0..p.k {
         // SAFETY: the asserts above bound the last element read of a and of b; a wrapping step past
         // the end after the last round is not read from.
         unsafe {
             for j in 0..N {
-                s.prefetch(b.wrapping_add(AHEAD * N * S::LANES + j * S::LANES));
+                s.prefetch(b.wrapping_add(ahead + j * S::LANES));
             }
             let row = std::slice::from_raw_parts(b, N * S::LANES);
             let mut vectors = [s.splat(0.0); N];
@@ -359,7 +364,7 @@ fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize, const
                 }
             }
         }
-        a = a.wrapping_add(KS);
+        a = a.wrapping_add(ks);
         b = b.wrapping_add(p.b_stride);
     }
     store_tile(s, acc, s.splat(alpha), add, out);

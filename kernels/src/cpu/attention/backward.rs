@@ -231,7 +231,7 @@ fn gather<S: Simd>(
         for col in (0..dim).step_by(width) {
             let panels = Panels {
                 a: a_panel,
-                packed: Packed::ByCols,
+                packed: Packed::ByCols { stride: COL_STRIDE },
                 b: &y[col * n + from * width..],
                 b_stride: width,
                 k: n - from,

@@ -303,10 +303,7 @@ impl Simd for Avx2 {
         let bias = proven!(_mm256_set1_epi32(127));
         let low = proven!(_mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias)));
         let high = proven!(_mm256_slli_epi32::<23>(_mm256_add_epi32(rest, bias)));
-        self.mul(
-            self.mul(a, proven!(_mm256_castsi256_ps(low))),
-            proven!(_mm256_castsi256_ps(high)),
-        )
+        self.mul(self.mul(a, proven!(_mm256_castsi256_ps(low))), proven!(_mm256_castsi256_ps(high)))
     }
     #[inline(always)]
     fn if_less(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
