@@ -1,5 +1,5 @@
-//! The library behind `core-cli` and the desktop app: files, processes and presentation around the training
-//! core.
+//! The library behind `core-cli` and the desktop app: files, processes and presentation around the
+//! training core.
 
 #![warn(missing_docs)]
 

@@ -1,16 +1,16 @@
-//! The protocol, enumerated on the simulated disk: every call failed in turn, every power cut.
+//! What the checkpoints of a run do, on the simulated disk and on the real one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Map;
 
 use super::*;
-use crate::storage::simulated::{Counts, Fault, Faults, Image, SimulatedDisk};
+use crate::storage::simulated::{Image, SimulatedDisk};
 
-const DIR: &str = "/runs/one/checkpoints";
-const STEPS: [u64; 4] = [10, 20, 30, 40];
+pub(super) const DIR: &str = "/runs/one/checkpoints";
+pub(super) const STEPS: [u64; 4] = [10, 20, 30, 40];
 const BEST: u64 = 10;
 
 /// The files of a step: contents that differ from step to step, one longer than the other.
@@ -19,7 +19,7 @@ fn contents(step: u64) -> [(&'static str, Vec<u8>); 2] {
     [("weights.safetensors", text("the weights").repeat(3)), ("state.bin", text("the state"))]
 }
 
-fn save_step(disk: &dyn Storage, step: u64) -> Result<Saved, CheckpointError> {
+pub(super) fn save_step(disk: &dyn Storage, step: u64) -> Result<Saved, CheckpointError> {
     let [(weights, weight_bytes), (state, state_bytes)] = contents(step);
     // Streamed in two pieces, as large tensors are.
     let stream = |out: &mut dyn io::Write| {
@@ -38,7 +38,7 @@ fn save_step(disk: &dyn Storage, step: u64) -> Result<Saved, CheckpointError> {
 }
 
 /// A disk on which the run's folders are durable.
-fn fresh_disk() -> Result<SimulatedDisk, io::Error> {
+pub(super) fn fresh_disk() -> Result<SimulatedDisk, io::Error> {
     let disk = SimulatedDisk::new();
     for dir in ["/runs", "/runs/one", DIR] {
         disk.mkdir(Path::new(dir))?;
@@ -46,8 +46,9 @@ fn fresh_disk() -> Result<SimulatedDisk, io::Error> {
     Ok(SimulatedDisk::from_image(&disk.visible()))
 }
 
-/// Saves four checkpoints, trying each twice, sweeping first as a run does. Marks those that were promised.
-fn cycle(disk: &SimulatedDisk) -> Vec<u64> {
+/// Saves four checkpoints, trying each twice, sweeping first as a run does. Marks those that were
+/// promised.
+pub(super) fn cycle(disk: &SimulatedDisk) -> Vec<u64> {
     let _ = sweep(disk, Path::new(DIR));
     let mut promised = Vec::new();
     for step in STEPS {
@@ -60,7 +61,7 @@ fn cycle(disk: &SimulatedDisk) -> Vec<u64> {
 }
 
 /// Finds fault unless what was promised is there, whole, and nothing else is offered.
-fn check(disk: &SimulatedDisk, promised: &[u64]) -> Result<(), String> {
+pub(super) fn check(disk: &SimulatedDisk, promised: &[u64]) -> Result<(), String> {
     let dir = Path::new(DIR);
     let search = latest_good(disk, dir).map_err(|error| error.to_string())?;
     let newest = search.found.as_ref().map(|found| found.step);
@@ -83,11 +84,11 @@ fn check(disk: &SimulatedDisk, promised: &[u64]) -> Result<(), String> {
     Ok(())
 }
 
-fn assert_good(disk: &SimulatedDisk, promised: &[u64], place: &str) {
+pub(super) fn assert_good(disk: &SimulatedDisk, promised: &[u64], place: &str) {
     check(disk, promised).unwrap_or_else(|error| panic!("{place}: {error}"));
 }
 
-fn names(disk: &SimulatedDisk) -> Vec<String> {
+pub(super) fn names(disk: &SimulatedDisk) -> Vec<String> {
     disk.list(Path::new(DIR)).unwrap_or_default()
 }
 
@@ -97,139 +98,6 @@ fn f40_two_newest_and_the_best_stay() -> Result<(), Box<dyn std::error::Error>> 
     assert_eq!(cycle(&disk), STEPS);
     assert_eq!(names(&disk), ["step-10", "step-30", "step-40"]);
     assert_good(&disk, &STEPS, "after the cycle");
-    Ok(())
-}
-
-#[test]
-fn f38_f39_no_power_cut_loses_or_spoils_a_checkpoint() -> Result<(), Box<dyn std::error::Error>> {
-    let disk = fresh_disk()?;
-    cycle(&disk);
-    // The same step once more, as a run does that was stopped right after a periodic save.
-    save_step(&disk, 40)?;
-    let trace = disk.trace();
-    let mut by_outcome = BTreeMap::<Option<u64>, u64>::new();
-    let mut visit = |image: &Image, promised: &[u64]| {
-        let disk = SimulatedDisk::from_image(image);
-        assert_good(&disk, promised, "after a power cut");
-        let search = latest_good(&disk, Path::new(DIR)).unwrap_or_default();
-        *by_outcome.entry(search.found.map(|found| found.step)).or_default() += 1;
-        // The run goes on: what the cut left behind is in nobody's way.
-        sweep(&disk, Path::new(DIR)).unwrap_or_else(|error| panic!("{error}"));
-        save_step(&disk, 50).unwrap_or_else(|error| panic!("{error}"));
-        let hidden = names(&disk).into_iter().filter(|name| name.starts_with('.')).count();
-        assert_eq!(hidden, 0, "{:?}", names(&disk));
-    };
-    let counts = trace.power_cuts(3, &mut visit);
-    println!(
-        "power cuts: {} operations, depth 3, {} cuts, {} different disks; resumed from {by_outcome:?}",
-        trace.len(),
-        counts.cuts,
-        counts.distinct
-    );
-    // Every outcome was reached, so the enumeration did look at all stages.
-    let reached: Vec<Option<u64>> = by_outcome.into_keys().collect();
-    assert_eq!(reached, [None, Some(10), Some(20), Some(30), Some(40)]);
-    Ok(())
-}
-
-/// Runs the cycle with one fault plan; then cuts the power everywhere, if `depth` says so; then goes on.
-fn faulty_run(faults: Faults, depth: Option<usize>, total: &mut Counts) -> Result<usize, String> {
-    let place = format!("{faults:?}");
-    let disk = fresh_disk().map_err(|error| error.to_string())?;
-    disk.set_faults(faults);
-    let promised = cycle(&disk);
-    disk.set_faults(Faults::none());
-    assert_good(&disk, &promised, &place);
-    if let Some(depth) = depth {
-        let mut visit = |image: &Image, promised: &[u64]| {
-            assert_good(&SimulatedDisk::from_image(image), promised, &place);
-        };
-        let counts = disk.trace().power_cuts(depth, &mut visit);
-        total.cuts += counts.cuts;
-        total.distinct += counts.distinct;
-    }
-    // Once the fault is gone the run goes on and cleans up behind it.
-    sweep(&disk, Path::new(DIR)).map_err(|error| error.to_string())?;
-    save_step(&disk, 50).map_err(|error| error.to_string())?;
-    assert!(names(&disk).iter().all(|name| !name.starts_with('.')), "{place}");
-    Ok(STEPS.len() - promised.len())
-}
-
-/// Every call of the cycle failed in turn, in every way, once and from then on. `cut_once` and `cut_on` say how
-/// deep the power cuts after such runs go.
-fn every_fault(cut_once: Option<usize>, cut_on: Option<usize>) -> Result<(), String> {
-    let healthy = fresh_disk().map_err(|error| error.to_string())?;
-    cycle(&healthy);
-    let (mut runs, mut given_up) = (0_u64, 0);
-    let mut total = Counts::default();
-    for fault in Fault::ALL {
-        for call in 0..healthy.calls() {
-            given_up += faulty_run(Faults::once(fault, call), cut_once, &mut total)?;
-            given_up += faulty_run(Faults::from_then_on(fault, call), cut_on, &mut total)?;
-            runs += 2;
-        }
-    }
-    println!(
-        "faults: {} calls, {runs} faulty runs, {given_up} saves given up, {} power cuts after them, \
-         {} different disks",
-        healthy.calls(),
-        total.cuts,
-        total.distinct
-    );
-    assert!(given_up > 0);
-    Ok(())
-}
-
-#[test]
-fn f36_f37_every_call_fails_in_turn() -> Result<(), String> {
-    every_fault(Some(0), None)
-}
-
-#[test]
-#[ignore = "soak: some minutes; cargo test --release -p core-cli --lib -- --ignored --nocapture soak"]
-fn soak_every_call_fails_and_then_the_power_goes() -> Result<(), String> {
-    every_fault(Some(2), Some(1))
-}
-
-/// The enumeration itself is put to the test: on a disk that ignores syncs it must find lost checkpoints.
-#[test]
-fn f39_the_enumeration_notices_missing_syncs() -> Result<(), io::Error> {
-    let disk = fresh_disk()?;
-    disk.ignore_syncs();
-    for step in [10, 20] {
-        if save_step(&disk, step).is_ok() {
-            disk.mark(step);
-        }
-    }
-    let mut lost = 0;
-    disk.trace().power_cuts(1, &mut |image, promised| {
-        lost += u64::from(check(&SimulatedDisk::from_image(image), promised).is_err());
-    });
-    assert!(lost > 10, "{lost}");
-    Ok(())
-}
-
-#[test]
-fn one_fault_never_costs_a_checkpoint() -> Result<(), Box<dyn std::error::Error>> {
-    let healthy = fresh_disk()?;
-    cycle(&healthy);
-    for fault in Fault::ALL {
-        for call in 0..healthy.calls() {
-            let disk = fresh_disk()?;
-            disk.set_faults(Faults::once(fault, call));
-            assert_eq!(cycle(&disk), STEPS, "{fault:?} at call {call}: the second try succeeds");
-        }
-    }
-    // Interrupted and short calls are not even seen.
-    for fault in [Fault::Interrupted, Fault::Short] {
-        for call in 0..healthy.calls() {
-            let disk = fresh_disk()?;
-            disk.set_faults(Faults::once(fault, call));
-            for step in STEPS {
-                save_step(&disk, step)?;
-            }
-        }
-    }
     Ok(())
 }
 
@@ -441,5 +309,67 @@ fn the_real_file_system_does_the_same() -> Result<(), Box<dyn std::error::Error>
     let search = latest_good(&disk, &dir)?;
     assert_eq!(search.found.map(|found| found.step), Some(4));
     assert!(search.bad[0].to_string().contains("1000000 bytes, but 3000000"), "{}", search.bad[0]);
+    Ok(())
+}
+
+const DIR_VARIABLE: &str = "PADDOCK_TEST_CHECKPOINT_DIR";
+
+fn save_real(dir: &Path, step: u64) -> Result<Saved, CheckpointError> {
+    let text = vec![step as u8; 200_000];
+    let files = [Entry { name: "weights", payload: Payload::Bytes(&text) }];
+    let checkpoint = Checkpoint { step, files: &files, info: Map::new() };
+    save(&crate::storage::RealStorage, dir, &checkpoint, &Keep::default())
+}
+
+#[test]
+#[ignore = "a child process of the test below"]
+fn save_for_ever() -> Result<(), CheckpointError> {
+    let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return Ok(()) };
+    let dir = Path::new(&dir);
+    let first = latest_good(&crate::storage::RealStorage, dir)?.found.map_or(0, |found| found.step);
+    sweep(&crate::storage::RealStorage, dir)?;
+    for step in first + 1.. {
+        save_real(dir, step)?;
+        println!("\nsaved {step}");
+    }
+    Ok(())
+}
+
+#[test]
+fn f38_kill_9_while_saving_loses_nothing() -> Result<(), Box<dyn std::error::Error>> {
+    use std::io::{BufRead, BufReader};
+    let temporary = tempfile::tempdir()?;
+    let mut promised = 0;
+    for round in 0..20_u64 {
+        let mut child = std::process::Command::new(std::env::current_exe()?)
+            .args(["run::checkpoint::tests::save_for_ever", "--exact", "--ignored", "--nocapture"])
+            .env(DIR_VARIABLE, temporary.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        let mut wait_for_one = || -> Result<Option<u64>, io::Error> {
+            for line in lines.by_ref() {
+                if let Some(step) = line?.strip_prefix("saved ") {
+                    return Ok(step.parse().ok());
+                }
+            }
+            Ok(None)
+        };
+        promised = wait_for_one()?.ok_or("the child saved nothing")?;
+        // A different moment each time, spread over the length of a save.
+        std::thread::sleep(std::time::Duration::from_micros(round * 7_919 % 20_000));
+        child.kill()?;
+        child.wait()?;
+        while let Some(step) = wait_for_one()? {
+            promised = step;
+        }
+        let search = latest_good(&crate::storage::RealStorage, temporary.path())?;
+        let found = search.found.ok_or("nothing found")?;
+        assert!(found.step >= promised, "round {round}: {} after {promised}", found.step);
+        let read = found.read(&crate::storage::RealStorage, "weights")?;
+        assert_eq!(read, vec![found.step as u8; 200_000]);
+        assert!(search.bad.is_empty(), "round {round}: {:?}", search.bad);
+    }
+    println!("killed 20 times in {promised} saves");
     Ok(())
 }

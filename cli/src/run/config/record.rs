@@ -1,5 +1,6 @@
-//! A run folder's run.toml: the whole configuration with every default written out, and a record of what was
-//! found when the run started. It is a RUN.toml itself, so that `core-cli train runs/NAME/run.toml` repeats the run.
+//! A run folder's run.toml: the whole configuration with every default written out, and a record of
+//! what was found when the run started. It is a RUN.toml itself, so that `core-cli train
+//! runs/NAME/run.toml` repeats the run.
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -7,17 +8,17 @@ use toml::{Table, Value};
 use super::layers::Layers;
 use super::{CONFIG_VERSION, ConfigError, KEYS, RunConfig};
 
-/// What was found when the run started, and what was changed on the way. Fields that a later version adds are
-/// passed over by an earlier one.
+/// What was found when the run started, and what was changed on the way. Fields that a later
+/// version adds are passed over by an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
     /// Programs and machine.
     pub versions: Versions,
     /// Every file of the model that the result depends on.
-    pub model: Vec<FileRecordToml>,
+    pub model: Vec<RecordedFile>,
     /// Every data file, in the order of `data`.
-    pub data: Vec<FileRecordToml>,
+    pub data: Vec<RecordedFile>,
     /// Hash of the template object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_sha256: Option<String>,
@@ -44,7 +45,7 @@ pub struct Versions {
 /// A file and what was in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FileRecordToml {
+pub struct RecordedFile {
     /// The path as the user gave it, or the file's name in the model's folder.
     pub path: String,
     /// Length in bytes.
@@ -59,8 +60,8 @@ pub struct FileRecordToml {
 pub struct Continuation {
     /// The step from which the run went on.
     pub step: u64,
-    /// Changed settings (`lr was 0.1, is now 0.2`) and other reasons why the result may not be bit for bit that
-    /// of an uninterrupted run.
+    /// Changed settings (`lr was 0.1, is now 0.2`) and other reasons why the result may not be bit
+    /// for bit that of an uninterrupted run.
     pub notes: Vec<String>,
 }
 
