@@ -61,8 +61,8 @@ pub fn publish(
 ) -> io::Result<Option<PathBuf>> {
     let (parent, _) = split(target)?;
     let mut moved = None;
-    // Where a call fails the old one gets its name back. If the call was carried out nevertheless (a
-    // lost reply) this does nothing or the right thing: a directory never replaces a full one.
+    // Where a call fails the old one gets its name back. If the call was carried out nevertheless
+    // (a lost reply) this does nothing or the right thing: a directory never replaces a full one.
     let undo = |place: &Path, error| {
         let _ = retry(|| storage.rename(place, target));
         error

@@ -12,6 +12,8 @@
 
 #[cfg(test)]
 mod enumeration;
+#[cfg(test)]
+mod kill;
 mod manifest;
 mod rotate;
 mod save;

@@ -312,64 +312,61 @@ fn the_real_file_system_does_the_same() -> Result<(), Box<dyn std::error::Error>
     Ok(())
 }
 
-const DIR_VARIABLE: &str = "PADDOCK_TEST_CHECKPOINT_DIR";
-
-fn save_real(dir: &Path, step: u64) -> Result<Saved, CheckpointError> {
-    let text = vec![step as u8; 200_000];
-    let files = [Entry { name: "weights", payload: Payload::Bytes(&text) }];
-    let checkpoint = Checkpoint { step, files: &files, info: Map::new() };
-    save(&crate::storage::RealStorage, dir, &checkpoint, &Keep::default())
-}
+/// A manifest as version 1 wrote it; every later program must read it.
+const MANIFEST_1: &str = r#"{
+  "format": "paddock-checkpoint",
+  "version": 1,
+  "step": 3,
+  "files": [
+    {
+      "name": "weights",
+      "bytes": 2,
+      "sha256": "fb8e20fc2e4c3f248c60c39bd652f3c1347298bb977b8b4d5903b85055620603"
+    }
+  ],
+  "info": {
+    "loss": 0.5,
+    "who": "é"
+  },
+  "checksum": "7014ff947b96fb9bb7a4f75430dc1ff9b3ceeecf4ce3cefbaed3542882d08364"
+}"#;
 
 #[test]
-#[ignore = "a child process of the test below"]
-fn save_for_ever() -> Result<(), CheckpointError> {
-    let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return Ok(()) };
-    let dir = Path::new(&dir);
-    let first = latest_good(&crate::storage::RealStorage, dir)?.found.map_or(0, |found| found.step);
-    sweep(&crate::storage::RealStorage, dir)?;
-    for step in first + 1.. {
-        save_real(dir, step)?;
-        println!("\nsaved {step}");
-    }
+fn f61_manifests_of_version_1_are_read() -> Result<(), Box<dyn std::error::Error>> {
+    let manifest = Manifest::parse(MANIFEST_1.as_bytes())?;
+    assert_eq!((manifest.step, manifest.info["loss"].as_f64()), (3, Some(0.5)));
+    let path = format!("{DIR}/step-3");
+    let image = Image::from([
+        ("/runs".to_string(), None),
+        ("/runs/one".to_string(), None),
+        (DIR.to_string(), None),
+        (path.clone(), None),
+        (format!("{path}/weights"), Some(b"ab".to_vec().into())),
+        (format!("{path}/manifest.json"), Some(MANIFEST_1.as_bytes().to_vec().into())),
+    ]);
+    let search = latest_good(&SimulatedDisk::from_image(&image), Path::new(DIR))?;
+    assert_eq!(search.found.map(|found| found.step), Some(3));
     Ok(())
 }
 
-#[test]
-fn f38_kill_9_while_saving_loses_nothing() -> Result<(), Box<dyn std::error::Error>> {
-    use std::io::{BufRead, BufReader};
-    let temporary = tempfile::tempdir()?;
-    let mut promised = 0;
-    for round in 0..20_u64 {
-        let mut child = std::process::Command::new(std::env::current_exe()?)
-            .args(["run::checkpoint::tests::save_for_ever", "--exact", "--ignored", "--nocapture"])
-            .env(DIR_VARIABLE, temporary.path())
-            .stdout(std::process::Stdio::piped())
-            .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
-        let mut wait_for_one = || -> Result<Option<u64>, io::Error> {
-            for line in lines.by_ref() {
-                if let Some(step) = line?.strip_prefix("saved ") {
-                    return Ok(step.parse().ok());
-                }
-            }
-            Ok(None)
-        };
-        promised = wait_for_one()?.ok_or("the child saved nothing")?;
-        // A different moment each time, spread over the length of a save.
-        std::thread::sleep(std::time::Duration::from_micros(round * 7_919 % 20_000));
-        child.kill()?;
-        child.wait()?;
-        while let Some(step) = wait_for_one()? {
-            promised = step;
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// A manifest with any bytes put in any place is read as it was or is a defect; never a panic.
+    #[test]
+    fn damaged_manifests_are_survived(
+        at in 0..MANIFEST_1.len(),
+        bytes in "\\PC{0,6}",
+        cut in 0..9_usize,
+    ) {
+        let mut text = MANIFEST_1.as_bytes().to_vec();
+        text.splice(at..(at + cut).min(text.len()), bytes.bytes());
+        if let Ok(manifest) = Manifest::parse(&text) {
+            proptest::prop_assert_eq!(Some(manifest), Manifest::parse(MANIFEST_1.as_bytes()).ok());
         }
-        let search = latest_good(&crate::storage::RealStorage, temporary.path())?;
-        let found = search.found.ok_or("nothing found")?;
-        assert!(found.step >= promised, "round {round}: {} after {promised}", found.step);
-        let read = found.read(&crate::storage::RealStorage, "weights")?;
-        assert_eq!(read, vec![found.step as u8; 200_000]);
-        assert!(search.bad.is_empty(), "round {round}: {:?}", search.bad);
     }
-    println!("killed 20 times in {promised} saves");
-    Ok(())
 }

@@ -78,23 +78,7 @@ impl RunFile {
     /// The text of run.toml: each key with its explanation, then the record.
     pub fn to_text(&self) -> Result<String, ConfigError> {
         let problem = |error: toml::ser::Error| ConfigError::one("run.toml", error.to_string());
-        let values = Table::try_from(&self.config).map_err(problem)?;
-        let mut text = String::from(
-            "# The whole configuration of this run. `core-cli train` with this file repeats it.\n",
-        );
-        text.push_str(&format!("version = {CONFIG_VERSION}\n"));
-        let (tables, plain): (Vec<_>, Vec<_>) = KEYS
-            .iter()
-            .filter_map(|key| values.get(key.name).map(|value| (key, value)))
-            .partition(|(_, value)| value.is_table());
-        for (key, value) in plain {
-            text.push_str(&format!("\n# {}\n{} = {value}\n", key.help(), key.name));
-        }
-        for (key, value) in tables {
-            let fields = Table::from_iter([(key.name.to_string(), value.clone())]);
-            let fields = toml::to_string(&fields).map_err(problem)?;
-            text.push_str(&format!("\n# {}\n{fields}", key.help()));
-        }
+        let mut text = self.config.to_text()?;
         let record = Value::try_from(&self.record).map_err(problem)?;
         let record = toml::to_string(&Table::from_iter([("record".to_string(), record)]));
         text.push_str("\n# What was found when the run started; not a setting.\n");
@@ -109,5 +93,47 @@ impl RunFile {
             ConfigError::one(name, "it has no [record] section, so it is not a run's run.toml")
         })?;
         Ok(Self { config, record })
+    }
+}
+
+impl RunConfig {
+    /// The text of a RUN.toml: each key with its explanation.
+    pub fn to_text(&self) -> Result<String, ConfigError> {
+        let problem = |error: toml::ser::Error| ConfigError::one("RUN.toml", error.to_string());
+        let values = Table::try_from(self).map_err(problem)?;
+        let mut text = "# A training run. `core-cli train` with this file starts it.\n".to_string();
+        text.push_str(&format!("version = {CONFIG_VERSION}\n"));
+        let (tables, plain): (Vec<_>, Vec<_>) = KEYS
+            .iter()
+            .filter_map(|key| values.get(key.name).map(|value| (key, value)))
+            .partition(|(_, value)| value.is_table());
+        for (key, value) in plain {
+            text.push_str(&format!("\n# {}\n{} = {value}\n", key.help(), key.name));
+        }
+        for (key, value) in tables {
+            let fields = Table::from_iter([(key.name.to_string(), value.clone())]);
+            let fields = toml::to_string(&fields).map_err(problem)?;
+            text.push_str(&format!("\n# {}\n{fields}", key.help()));
+        }
+        Ok(text)
+    }
+}
+
+impl Versions {
+    /// Why a run that goes on here may not end in the bits that it would have ended in there; empty
+    /// if nothing speaks against it. The number of threads and the release of the system do not
+    /// matter.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let pairs = [
+            ("Paddock", &self.paddock, &now.paddock),
+            ("the platform", &self.platform, &now.platform),
+            ("the back-end", &self.backend, &now.backend),
+            ("the processor's level", &self.simd, &now.simd),
+        ];
+        let differs = |(_, was, is): &(&str, &String, &String)| was != is;
+        let words = |(what, was, is)| {
+            format!("not bit for bit the same from here on, because {what} was {was}, is now {is}")
+        };
+        pairs.into_iter().filter(differs).map(words).collect()
     }
 }

@@ -248,6 +248,44 @@ fn every_key_is_documented_and_has_a_flag() -> Result<(), Box<dyn std::error::Er
     Ok(())
 }
 
+/// A run.toml as version 1 wrote it, with a field that a later release added to the record.
+const RUN_1: &str = r#"version = 1
+model = "m"
+data = ["a.json"]
+lr = 0.0002
+validation = 0.1
+[columns]
+prompt = "q"
+[record]
+weather = "fine"
+[record.versions]
+paddock = "0.1.0"
+[[record.data]]
+path = "a.json"
+bytes = 3
+sha256 = "00"
+"#;
+
+#[test]
+fn f61_run_files_of_version_1_are_read() -> Result<(), ConfigError> {
+    let run = RunFile::parse("run.toml", RUN_1)?;
+    assert_eq!((run.config.lr, run.record.data[0].bytes), (Some(2e-4), 3));
+    assert_eq!(file(&run.config.to_text()?)?, run.config);
+    Ok(())
+}
+
+#[test]
+fn f60_another_machine_is_stated() {
+    let here = Versions { simd: "avx2".into(), backend: "cpu".into(), ..Versions::default() };
+    assert!(here.differences(&Versions { threads: 9, ..here.clone() }).is_empty());
+    let there = here.differences(&Versions { simd: "scalar".into(), ..here.clone() });
+    assert_eq!(
+        there,
+        ["not bit for bit the same from here on, because the processor's level was avx2, is now \
+          scalar"]
+    );
+}
+
 /// What RUN.toml is made of, in any order.
 const PIECES: &str =
     "(lr|seed|validation|data|columns|record|version|\\[|\\]|=|\"|\\.|\n|[0-9a-z -]){0,30}";
