@@ -81,7 +81,7 @@ fn every_fault(cut_once: Option<usize>, cut_on: Option<usize>) -> Result<(), Str
     }
     println!(
         "faults: {} calls, {runs} faulty runs, {given_up} saves given up, {} power cuts after \
-         them, {} different disks",
+         them, {} different disks (counted for each run)",
         healthy.calls(),
         total.cuts,
         total.distinct
