@@ -7,7 +7,7 @@ use super::grammar::plot::Plot;
 use super::grammar::words::COLOURS;
 use super::grammar::{Grammar, Mood};
 use super::rows::{Kind, Row, Split, StoriesError};
-use super::sentences::{has_word, words};
+use super::sentences::{has_word, sentences, words};
 use super::tell::{Extra, Teller};
 use super::wishes::Wish;
 
@@ -18,9 +18,9 @@ const TEMPTING: [&str; 24] = [
     "then", "both",
 ];
 /// Words that give no reason.
-const EMPTY_WORDS: [&str; 26] = [
+const EMPTY_WORDS: [&str; 27] = [
     "the", "a", "an", "was", "were", "did", "not", "to", "of", "in", "his", "her", "and", "too",
-    "very", "came", "got", "had", "he", "she", "it", "for", "at", "well", "out", "be",
+    "very", "came", "got", "had", "he", "she", "it", "for", "at", "well", "out", "be", "said",
 ];
 /// Most words of a title.
 const MOST_TITLE_WORDS: usize = 5;
@@ -146,12 +146,7 @@ impl Maker {
         } else {
             self.plain_question(told, teller)?
         };
-        // What is asked for must be in the story.
         let first = answers.first()?;
-        let bare = first.trim_start_matches("the ").trim_start_matches("a ");
-        if !has_word(told.text, bare) {
-            return None;
-        }
         let instruction =
             self.ask("question", teller, Extra { words: &question, ..Extra::default() })?;
         let output = sentence(first);
@@ -169,10 +164,11 @@ impl Maker {
                 let place = format!("the {}", cast.place.noun);
                 let at = format!("{} {place}", cast.place.at);
                 let to = format!("to {place}");
-                let given = if has_word(told.text, &at) { at } else { to };
-                ("where", vec![given, place])
+                ("where", vec![at, place, to])
             }
-            2 if COLOURS.contains(&cast.looks) => ("colour", vec![cast.looks.to_string()]),
+            2 if COLOURS.contains(&cast.looks) && has_word(told.text, cast.looks) => {
+                ("colour", vec![cast.looks.to_string()])
+            }
             _ => ("who", vec![cast.hero.name.to_string()]),
         };
         Some((self.ask(list, teller, Extra::default())?, answers))
@@ -246,8 +242,15 @@ impl Maker {
         let word = *teller.draws().pick(&fitting)?;
         let at = last_word_at(told.text, word)?;
         let input = format!("{}___{}", &told.text[..at], &told.text[at + word.len()..]);
+        // Where only one of two persons is named, the other would do as well.
+        let other = [(cast.hero.name, friend), (friend, cast.hero.name)].into_iter();
+        let other = other.filter(|(one, _)| *one == word).map(|(_, other)| other).next();
+        let sentence = sentences(&input).into_iter().find(|s| s.contains("___"))?;
+        if other.is_some_and(|name| !words(sentence).any(|w| w == name)) {
+            return None;
+        }
         let instruction = self.ask("gap", teller, Extra::default())?;
-        Some((instruction, input, sentence(word), vec![Wish::Gap { word: word.to_string() }]))
+        Some((instruction, input, word.to_string(), vec![Wish::Gap { word: word.to_string() }]))
     }
 }
 
@@ -259,9 +262,11 @@ fn plot_question(told: &Told<'_>, teller: &mut Teller<'_>) -> Option<(String, Ve
     let asked = *teller.draws().pick(&all)?;
     let before = teller.seen;
     let question = teller.say(&asked.question, Extra::default());
-    let answers = asked.answers.iter().map(|a| teller.phrase(a)).collect();
+    let answers: Vec<String> = asked.answers.iter().map(|a| teller.phrase(a)).collect();
     // Whoever is named first in the question or answer was not in the story.
-    (teller.seen == before).then_some((question, answers))
+    // What is asked for must be in the story, word by word.
+    let stated = |a: &String| has_word(told.text, a.trim_start_matches("the ").trim_start_matches("a "));
+    (teller.seen == before && answers.first().is_some_and(stated)).then_some((question, answers))
 }
 
 /// The name, place and object that `instruction` asks for.

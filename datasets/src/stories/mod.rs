@@ -33,7 +33,7 @@ mod wishes;
 pub use apart::Apart;
 pub use cast::split_of;
 pub use corpus::{corpus, story};
-pub use grammar::{GrammarError, Mood};
+pub use grammar::{GrammarError, Mood, plot_names};
 pub use rows::{Kind, Row, Split, StoriesError, generate, read_jsonl, write_jsonl};
 pub use sentences::{has_name, has_word, is_finished, sentences, words};
 pub use wishes::{

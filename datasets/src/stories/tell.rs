@@ -2,8 +2,8 @@
 
 use super::cast::{Cast, Person};
 use super::draws::Draws;
-use super::grammar::Grammar;
-use super::grammar::places::HOME;
+use super::grammar::{Grammar, Mood};
+use super::grammar::places::{HOME, INSIDE};
 use super::grammar::plot::{Beat, Part, Plot};
 use super::grammar::template::{Node, Pattern, Slot};
 use super::polish::push_polished;
@@ -87,9 +87,11 @@ impl<'a> Teller<'a> {
         Some(out)
     }
 
-    /// A story for pretraining: introduction, all that happens, most details.
-    pub fn long(&mut self, grammar: &Grammar, plot: &Plot, out: &mut String) {
+    /// A story for pretraining: introduction, all that happens, most details. Returns the number of
+    /// beats told, each of which has one sentence or more.
+    pub fn long(&mut self, grammar: &Grammar, plot: &Plot, out: &mut String) -> usize {
         out.clear();
+        let mut beats = 0;
         self.introduce(grammar, out);
         for beat in plot.beats(self.cast.mood) {
             let told = match beat.part {
@@ -103,12 +105,19 @@ impl<'a> Teller<'a> {
                     out.push('\n');
                 }
                 self.tell_beat(beat, out);
+                beats += 1;
+            }
+            if beat.part == Part::Open && self.draws.chance(50) {
+                let inside = plot.weather == "dry" && self.cast.place.is & INSIDE != 0;
+                let scene = if inside { "scene_inside" } else { &plot.scene };
+                self.tell_one(grammar.list(scene), out);
             }
         }
         if self.draws.chance(35) {
-            let list = if self.cast.mood == super::Mood::Happy { "after_happy" } else { "after_sad" };
+            let list = if self.cast.mood == Mood::Happy { "after_happy" } else { "after_sad" };
             self.tell_one(grammar.list(list), out);
         }
+        beats
     }
 
     fn introduce(&mut self, grammar: &Grammar, out: &mut String) {

@@ -197,3 +197,7 @@ fn names_exactly(answer: &str, names: &[String]) -> bool {
     let wanted: BTreeSet<String> = names.iter().map(|n| plain(n)).collect();
     !wanted.is_empty() && given == wanted
 }
+
+#[cfg(test)]
+#[path = "wishes_tests.rs"]
+mod tests;

@@ -106,6 +106,11 @@ impl Grammar {
     }
 }
 
+/// The names of all plots.
+pub fn plot_names() -> Vec<&'static str> {
+    Grammar::built_in().plots.iter().map(|plot| plot.name.as_str()).collect()
+}
+
 /// Reads lists of patterns: `@name`, then one pattern a line. Later lists may use earlier ones as
 /// `<name>`.
 fn read_lists(file: &str, text: &str, mut lists: Phrases) -> Result<Phrases, GrammarError> {

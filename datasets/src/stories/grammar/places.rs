@@ -23,6 +23,9 @@ pub const SLOPE: u32 = 1 << 9;
 /// A home or like a home.
 pub const HOME: u32 = 1 << 10;
 
+/// Things are sold there.
+pub const STALLS: u32 = 1 << 11;
+
 /// A place: noun, preposition for being there, what it is like.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
@@ -55,13 +58,13 @@ pub const PLACES: [Place; 66] = [
     place("in", "meadow", OUTSIDE | WIDE | SOIL),
     place("at", "playground", OUTSIDE | BUSY | WIDE),
     place("in", "yard", OUTSIDE | SOIL | WIDE | HOME),
-    place("at", "zoo", OUTSIDE | BUSY | DEEP),
-    place("at", "market", OUTSIDE | BUSY | DEEP),
+    place("at", "zoo", OUTSIDE | BUSY | DEEP | STALLS),
+    place("at", "market", OUTSIDE | BUSY | DEEP | STALLS),
     place("on", "bridge", OUTSIDE | WATER),
     place("on", "mountain", OUTSIDE | DEEP | SLOPE),
     place("in", "valley", OUTSIDE | TREES | DEEP | SLOPE | WIDE),
     place("on", "island", OUTSIDE | WATER | TREES | DEEP),
-    place("in", "harbor", OUTSIDE | WATER | BUSY),
+    place("in", "harbor", OUTSIDE | WATER | BUSY | STALLS),
     place("in", "orchard", OUTSIDE | TREES | SOIL),
     place("in", "woods", OUTSIDE | TREES | DEEP),
     place("at", "camp", OUTSIDE | TREES | BUSY),
@@ -69,27 +72,27 @@ pub const PLACES: [Place; 66] = [
     place("by", "swamp", OUTSIDE | WATER | TREES | DEEP),
     place("by", "waterfall", OUTSIDE | WATER | TREES),
     place("by", "fountain", OUTSIDE | WATER | BUSY),
-    place("on", "pier", OUTSIDE | WATER | BUSY),
-    place("in", "village", OUTSIDE | BUSY | SLOPE),
-    place("in", "town", OUTSIDE | BUSY | DEEP),
+    place("on", "pier", OUTSIDE | WATER | BUSY | STALLS),
+    place("in", "village", OUTSIDE | BUSY | SLOPE | STALLS),
+    place("in", "town", OUTSIDE | BUSY | DEEP | STALLS),
     place("on", "road", OUTSIDE | TREES),
     place("by", "well", OUTSIDE | WATER),
     place("in", "vineyard", OUTSIDE | SOIL | SLOPE),
-    place("at", "fair", OUTSIDE | BUSY | DEEP | WIDE),
-    place("at", "circus", OUTSIDE | BUSY),
+    place("at", "fair", OUTSIDE | BUSY | DEEP | WIDE | STALLS),
+    place("at", "circus", OUTSIDE | BUSY | STALLS),
     place("by", "canal", OUTSIDE | WATER),
     place("on", "shore", OUTSIDE | WATER | WIDE),
     place("at", "pool", OUTSIDE | WATER | BUSY),
     place("at", "school", INSIDE | BUSY),
     place("in", "library", INSIDE | BUSY),
     place("in", "kitchen", INSIDE | KITCHEN | HOME),
-    place("in", "bakery", INSIDE | KITCHEN | BUSY),
-    place("in", "shop", INSIDE | BUSY),
+    place("in", "bakery", INSIDE | KITCHEN | BUSY | STALLS),
+    place("in", "shop", INSIDE | BUSY | STALLS),
     place("in", "barn", INSIDE),
     place("in", "attic", INSIDE | HOME),
     place("in", "cellar", INSIDE | HOME),
-    place("in", "museum", INSIDE | BUSY | DEEP),
-    place("at", "station", INSIDE | BUSY | DEEP),
+    place("in", "museum", INSIDE | BUSY | DEEP | STALLS),
+    place("at", "station", INSIDE | BUSY | DEEP | STALLS),
     place("in", "bedroom", INSIDE | HOME),
     place("in", "classroom", INSIDE | BUSY),
     place("in", "castle", INSIDE | DEEP | BUSY),
@@ -104,7 +107,7 @@ pub const PLACES: [Place; 66] = [
     place("on", "ship", INSIDE | BUSY),
     place("in", "workshop", INSIDE),
     place("in", "hall", INSIDE | BUSY),
-    place("at", "hotel", INSIDE | BUSY | KITCHEN),
+    place("at", "hotel", INSIDE | BUSY | KITCHEN | STALLS),
     place("in", "cottage", INSIDE | KITCHEN | HOME),
 ];
 
@@ -123,6 +126,7 @@ pub fn place_bits(word: &str) -> Option<u32> {
         "deep" => DEEP,
         "slope" => SLOPE,
         "home" => HOME,
+        "stalls" => STALLS,
         _ => return None,
     })
 }

@@ -82,6 +82,8 @@ pub struct Plot {
     pub place: u32,
     /// Weather: "dry", "wind", "wet", "cold" or "night".
     pub weather: String,
+    /// Name of the list of sentences that describe such weather.
+    pub scene: String,
     /// Friend is a stranger at first.
     pub stranger: bool,
     /// The hero is always a child.
@@ -158,8 +160,7 @@ fn read_heading(heading: &str) -> Result<Plot, String> {
     let mut fields = heading.split('|').map(str::trim);
     let name = fields.next().unwrap_or_default().to_string();
     let weather = "dry".to_string();
-    let mut plot =
-        Plot { name, weather, object: u32::MAX, place: u32::MAX, ..Plot::default() };
+    let mut plot = Plot { name, weather, object: u32::MAX, place: u32::MAX, ..Plot::default() };
     for field in fields {
         let (key, value) = field.split_once(':').ok_or_else(|| format!("no colon in {field:?}"))?;
         let value = value.trim();
@@ -176,6 +177,7 @@ fn read_heading(heading: &str) -> Result<Plot, String> {
             other => return Err(format!("unknown heading {other:?}")),
         }
     }
+    plot.scene = format!("scene_{}", plot.weather);
     Ok(plot)
 }
 

@@ -58,7 +58,7 @@ pub const NIGHT: [&str; 5] = ["dark", "quiet", "cool", "calm", "cold"];
 
 /// Colours, for things that can be painted, dyed or sewn.
 pub const COLOURS: [&str; 10] =
-    ["red", "blue", "green", "yellow", "purple", "pink", "white", "brown", "black", "silver"];
+    ["red", "blue", "green", "yellow", "purple", "pink", "white", "brown", "black", "orange"];
 /// Adjectives for anything made by hand.
 pub const THING_WORDS: [&str; 4] = ["new", "old", "little", "big"];
 /// Adjectives for things of metal.
@@ -70,7 +70,7 @@ pub const NATURE_WORDS: [&str; 6] = ["smooth", "white", "tiny", "pretty", "golde
 
 /// Something to eat that is not the story's main object.
 pub const SNACKS: [&str; 8] =
-    ["soup", "bread", "cheese", "honey", "jam", "warm milk", "corn", "popcorn"];
+    ["soup", "bread", "cheese", "honey", "jam", "rice", "popcorn", "porridge"];
 
 /// Where a thing can hide outside.
 pub const SPOTS_OUTSIDE: [&str; 9] = [
