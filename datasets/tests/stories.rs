@@ -191,7 +191,9 @@ fn corpus_stories_never_tell_of_a_test_combination() {
     let rows = bundled_rows();
     let pairs: HashSet<(&str, &str)> = of_split(&rows, Split::Test)
         .filter_map(|row| match &row.wishes[..] {
-            [Wish::Name { name }, .., Wish::Object { object }] => Some((name.as_str(), object.as_str())),
+            [Wish::Name { name }, .., Wish::Object { object }] => {
+                Some((name.as_str(), object.as_str()))
+            }
             _ => None,
         })
         .collect();

@@ -109,7 +109,8 @@ impl Cast {
         let second = *draws.pick(&choices.objects)?;
         let place = *draws.pick(&choices.places)?;
         let clash = second.noun == object.noun || friend.name == hero.name;
-        let owned = [(hero.name, second.noun), (friend.name, object.noun), (friend.name, second.noun)];
+        let owned =
+            [(hero.name, second.noun), (friend.name, object.noun), (friend.name, second.noun)];
         let strays = split == Split::Train
             && owned.iter().any(|(name, noun)| split_of(name, noun) != Split::Train);
         if clash || strays {

@@ -13,9 +13,9 @@ use super::wishes::Wish;
 
 /// Words that stories like to use: worth avoiding.
 const TEMPTING: [&str; 24] = [
-    "happy", "sad", "friend", "home", "day", "little", "very", "said", "found", "helped", "together",
-    "big", "wanted", "played", "ran", "looked", "smiled", "cried", "glad", "hugged", "gone", "went",
-    "then", "both",
+    "happy", "sad", "friend", "home", "day", "little", "very", "said", "found", "helped",
+    "together", "big", "wanted", "played", "ran", "looked", "smiled", "cried", "glad", "hugged",
+    "gone", "went", "then", "both",
 ];
 /// Words that give no reason.
 const EMPTY_WORDS: [&str; 27] = [
@@ -129,7 +129,8 @@ impl Maker {
         let extra = Extra { words: &listed, avoid, ..Extra::default() };
         let instruction = self.ask("words", teller, extra)?;
         let complete = chosen.len() == count;
-        let wishes = vec![Wish::UsesWords { words: chosen }, Wish::Avoids { word: avoid.to_string() }];
+        let wishes =
+            vec![Wish::UsesWords { words: chosen }, Wish::Avoids { word: avoid.to_string() }];
         complete.then(|| (instruction, String::new(), told.text.to_string(), wishes))
     }
 
@@ -182,8 +183,14 @@ impl Maker {
         let mut names = vec![cast.hero.name.to_string()];
         let mut spoken = names.clone();
         if seen.friend {
-            names.push(if cast.friend.nameless { cast.friend.animal? } else { cast.friend.name }.into());
-            spoken.push(if cast.friend.nameless { the(cast.friend.animal?) } else { names[1].clone() });
+            names.push(
+                if cast.friend.nameless { cast.friend.animal? } else { cast.friend.name }.into(),
+            );
+            spoken.push(if cast.friend.nameless {
+                the(cast.friend.animal?)
+            } else {
+                names[1].clone()
+            });
         }
         if seen.elder {
             names.push(cast.elder.0.to_string());
@@ -222,11 +229,10 @@ impl Maker {
         if teller.seen.friend != friend_known {
             return None;
         }
-        let because: Vec<String> = words(&reason)
-            .filter(|w| !EMPTY_WORDS.contains(w))
-            .map(ToString::to_string)
-            .collect();
-        let output = self.ask("answer_ends", teller, Extra { words: &reason, ..Extra::default() })?;
+        let because: Vec<String> =
+            words(&reason).filter(|w| !EMPTY_WORDS.contains(w)).map(ToString::to_string).collect();
+        let output =
+            self.ask("answer_ends", teller, Extra { words: &reason, ..Extra::default() })?;
         let instruction = self.ask("ends", teller, Extra::default())?;
         let wishes = vec![Wish::SaysEnding { mood, because }];
         Some((instruction, told.text.to_string(), output, wishes))
@@ -265,7 +271,8 @@ fn plot_question(told: &Told<'_>, teller: &mut Teller<'_>) -> Option<(String, Ve
     let answers: Vec<String> = asked.answers.iter().map(|a| teller.phrase(a)).collect();
     // Whoever is named first in the question or answer was not in the story.
     // What is asked for must be in the story, word by word.
-    let stated = |a: &String| has_word(told.text, a.trim_start_matches("the ").trim_start_matches("a "));
+    let stated =
+        |a: &String| has_word(told.text, a.trim_start_matches("the ").trim_start_matches("a "));
     (teller.seen == before && answers.first().is_some_and(stated)).then_some((question, answers))
 }
 
@@ -308,7 +315,11 @@ fn title_case(title: &str) -> String {
     let small = ["a", "an", "the", "of", "and", "in", "to", "for", "with", "on", "by"];
     let mut out = String::new();
     for (index, word) in title.split(' ').enumerate() {
-        let word = if word == "a" && starts_with_vowel(title.split(' ').nth(index + 1)) { "an" } else { word };
+        let word = if word == "a" && starts_with_vowel(title.split(' ').nth(index + 1)) {
+            "an"
+        } else {
+            word
+        };
         if index > 0 {
             out.push(' ');
         }

@@ -37,6 +37,6 @@ pub use grammar::{GrammarError, Mood, plot_names};
 pub use rows::{Kind, Row, Split, StoriesError, generate, read_jsonl, write_jsonl};
 pub use sentences::{has_name, has_word, is_finished, sentences, words};
 pub use wishes::{
-    HAPPY_CUES, MOST_ANSWER_WORDS, MOST_ENDING_WORDS, MOST_SENTENCES, SAD_CUES, Wish, check, ending,
-    is_whole_story,
+    HAPPY_CUES, MOST_ANSWER_WORDS, MOST_ENDING_WORDS, MOST_SENTENCES, SAD_CUES, Wish, check,
+    ending, is_whole_story,
 };

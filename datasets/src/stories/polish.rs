@@ -50,7 +50,10 @@ mod tests {
 
     #[test]
     fn capitals_and_articles() {
-        assert_eq!(polished("a owl saw a old hat. it was a hat."), "An owl saw an old hat. It was a hat.");
+        assert_eq!(
+            polished("a owl saw a old hat. it was a hat."),
+            "An owl saw an old hat. It was a hat."
+        );
         assert_eq!(polished("\"where is it?\" he asked."), "\"Where is it?\" he asked.");
         assert_eq!(polished("he said, \"A apple!\" he ran."), "He said, \"An apple!\" he ran.");
         assert_eq!(polished(""), "");

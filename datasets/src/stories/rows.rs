@@ -161,7 +161,8 @@ pub fn generate(
     let maker = Maker::new()?;
     let mut rows = Vec::new();
     let mut earlier = Apart::default();
-    let splits = [(Split::Train, n_train), (Split::Validation, n_validation), (Split::Test, n_test)];
+    let splits =
+        [(Split::Train, n_train), (Split::Validation, n_validation), (Split::Test, n_test)];
     for (split, wanted) in splits {
         let mut within = Apart::default();
         for made in 0..wanted {

@@ -6,9 +6,28 @@ const TITLES: [&str; 8] = ["mr", "mrs", "ms", "dr", "st", "prof", "jr", "sr"];
 const SHORT_FORMS: [&str; 8] = ["etc", "e.g", "i.e", "a.m", "p.m", "vs", "no", "approx"];
 /// Verbs that tie words after a quotation to it: `"Help!" Mia shouted.`
 const SPEECH: [&str; 22] = [
-    "said", "says", "asked", "asks", "cried", "shouted", "called", "whispered", "replied", "answered",
-    "thought", "yelled", "told", "sang", "laughed", "added", "begged", "screamed", "exclaimed",
-    "explained", "smiled", "sighed",
+    "said",
+    "says",
+    "asked",
+    "asks",
+    "cried",
+    "shouted",
+    "called",
+    "whispered",
+    "replied",
+    "answered",
+    "thought",
+    "yelled",
+    "told",
+    "sang",
+    "laughed",
+    "added",
+    "begged",
+    "screamed",
+    "exclaimed",
+    "explained",
+    "smiled",
+    "sighed",
 ];
 
 /// The sentences of `text`, without the white space around them.
@@ -28,7 +47,7 @@ pub fn sentences(text: &str) -> Vec<&str> {
 
 fn split_line<'a>(line: &'a str, found: &mut Vec<&'a str>) {
     // A quotation that is never closed would swallow the rest; such marks are taken for ornaments.
-    let straight = line.matches('"').count() % 2 == 0;
+    let straight = line.matches('"').count().is_multiple_of(2);
     let curly = line.matches('\u{201c}').count() == line.matches('\u{201d}').count();
     let mut quoted = false;
     let mut start = 0;

@@ -2,10 +2,10 @@
 
 use super::cast::{Cast, Person};
 use super::draws::Draws;
-use super::grammar::{Grammar, Mood};
 use super::grammar::places::{HOME, INSIDE};
 use super::grammar::plot::{Beat, Part, Plot};
 use super::grammar::template::{Node, Pattern, Slot};
+use super::grammar::{Grammar, Mood};
 use super::polish::push_polished;
 
 /// Who has been named so far.

@@ -111,7 +111,9 @@ pub fn check(answer: &str, wishes: &[Wish]) -> Vec<bool> {
 fn is_fulfilled(answer: &str, wish: &Wish, whole: bool) -> bool {
     match wish {
         Wish::Name { name } => whole && has_name(answer, name),
-        Wish::Place { place: word } | Wish::Object { object: word } => whole && has_word(answer, word),
+        Wish::Place { place: word } | Wish::Object { object: word } => {
+            whole && has_word(answer, word)
+        }
         Wish::Sentences { n } => whole && sentences(answer).len() == *n,
         Wish::UsesWords { words } => whole && words.iter().all(|w| has_word(answer, w)),
         Wish::Avoids { word } => whole && !has_word(answer, word),

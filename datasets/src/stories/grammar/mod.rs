@@ -63,7 +63,7 @@ pub struct Grammar {
     pub lists: BTreeMap<String, Vec<Pattern>>,
 }
 
-const PLOT_FILES: [(&str, &str); 8] = [
+const PLOT_FILES: [(&str, &str); 9] = [
     ("things.txt", include_str!("plots/things.txt")),
     ("helping.txt", include_str!("plots/helping.txt")),
     ("friends.txt", include_str!("plots/friends.txt")),
@@ -72,6 +72,7 @@ const PLOT_FILES: [(&str, &str); 8] = [
     ("learning.txt", include_str!("plots/learning.txt")),
     ("wonders.txt", include_str!("plots/wonders.txt")),
     ("food.txt", include_str!("plots/food.txt")),
+    ("days.txt", include_str!("plots/days.txt")),
 ];
 
 impl Grammar {

@@ -32,6 +32,8 @@ pub const SOUND: u32 = 1 << 13;
 pub const GROW: u32 = 1 << 14;
 /// Is baked in an oven.
 pub const BAKE: u32 = 1 << 15;
+/// Goes to bed with a child.
+pub const CUDDLE: u32 = 1 << 16;
 
 /// Which adjectives suit a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,15 +76,15 @@ const fn found(noun: &'static str, can: u32) -> Object {
 pub const OBJECTS: [Object; 84] = [
     made("ball", LOSE | PLAY | FLOAT | GIFT),
     made("kite", LOSE | BREAK | PLAY | FLY | MAKE | GIFT | SKILL),
-    made("doll", LOSE | BREAK | PLAY | MAKE | GIFT),
+    made("doll", LOSE | BREAK | PLAY | MAKE | GIFT | CUDDLE),
     made("drum", LOSE | BREAK | PLAY | GIFT | SKILL | SOUND),
-    made("boat", LOSE | BREAK | PLAY | FLOAT | MAKE | GIFT),
-    made("robot", LOSE | BREAK | PLAY | MAKE | GIFT),
+    made("boat", LOSE | BREAK | PLAY | FLOAT | MAKE | GIFT | CUDDLE),
+    made("robot", LOSE | BREAK | PLAY | MAKE | GIFT | CUDDLE),
     made("wagon", BREAK | PLAY | GIFT | MAKE),
     made("sled", BREAK | PLAY | GIFT | MAKE | SKILL),
-    made("puppet", LOSE | BREAK | PLAY | MAKE | GIFT),
-    made("rocket", LOSE | BREAK | PLAY | MAKE | GIFT),
-    made("truck", LOSE | BREAK | PLAY | GIFT),
+    made("puppet", LOSE | BREAK | PLAY | MAKE | GIFT | CUDDLE),
+    made("rocket", LOSE | BREAK | PLAY | MAKE | GIFT | CUDDLE),
+    made("truck", LOSE | BREAK | PLAY | GIFT | CUDDLE),
     made("puzzle", PLAY | GIFT),
     metal("whistle", LOSE | PLAY | GIFT | SKILL | SOUND),
     made("flute", LOSE | BREAK | PLAY | GIFT | SKILL | SOUND),
@@ -99,8 +101,8 @@ pub const OBJECTS: [Object; 84] = [
     made("cape", LOSE | FLY | MAKE | GIFT | WARM),
     made("mitten", LOSE | FLOAT | WARM),
     made("sock", LOSE | FLOAT | WARM),
-    made("blanket", LOSE | GIFT | WARM),
-    made("pillow", LOSE | GIFT),
+    made("blanket", LOSE | GIFT | WARM | CUDDLE),
+    made("pillow", LOSE | GIFT | CUDDLE),
     made("umbrella", LOSE | BREAK | FLY | GIFT | WARM),
     made("tent", BREAK | PLAY | WARM | GIFT),
     made("button", LOSE | TREASURE),
@@ -114,8 +116,8 @@ pub const OBJECTS: [Object; 84] = [
     made("vase", BREAK | MAKE | GIFT),
     made("jar", BREAK | LOSE | GIFT),
     made("bottle", BREAK | LOSE | FLOAT),
-    made("lamp", BREAK | LIGHT | GIFT | MAKE),
-    made("lantern", BREAK | LIGHT | LOSE | GIFT | MAKE),
+    made("lamp", BREAK | LIGHT | GIFT | MAKE | CUDDLE),
+    made("lantern", BREAK | LIGHT | LOSE | GIFT | MAKE | CUDDLE),
     made("candle", LIGHT | LOSE | GIFT | MAKE),
     made("torch", LIGHT | LOSE | GIFT),
     metal("key", LOSE | TREASURE),
@@ -126,10 +128,10 @@ pub const OBJECTS: [Object; 84] = [
     made("clock", BREAK | GIFT),
     made("mirror", BREAK | GIFT | TREASURE),
     made("camera", LOSE | BREAK | GIFT | SKILL),
-    made("book", LOSE | GIFT | MAKE),
+    made("book", LOSE | GIFT | MAKE | CUDDLE),
     made("letter", LOSE | FLY | MAKE),
     made("map", LOSE | FLY | MAKE),
-    made("picture", LOSE | FLY | MAKE | GIFT),
+    made("picture", LOSE | FLY | MAKE | GIFT | CUDDLE),
     made("pencil", LOSE | GIFT),
     made("brush", LOSE | GIFT | SKILL),
     made("flag", LOSE | FLY | MAKE | PLAY),
@@ -178,6 +180,7 @@ pub fn object_bits(word: &str) -> Option<u32> {
         "sound" => SOUND,
         "grow" => GROW,
         "bake" => BAKE,
+        "cuddle" => CUDDLE,
         _ => return None,
     })
 }

@@ -19,14 +19,24 @@ pub const SHE_NAMES: [&str; 36] = [
 /// Animals that can be heroes and friends.
 pub const ANIMALS: [&str; 30] = [
     "fox", "rabbit", "bear", "mouse", "duck", "cat", "dog", "frog", "owl", "squirrel", "hedgehog",
-    "turtle", "deer", "goat", "sheep", "pig", "pony", "kitten", "puppy", "beaver", "badger", "mole",
-    "otter", "monkey", "lion", "tiger", "penguin", "goose", "donkey", "lamb",
+    "turtle", "deer", "goat", "sheep", "pig", "pony", "kitten", "puppy", "beaver", "badger",
+    "mole", "otter", "monkey", "lion", "tiger", "penguin", "goose", "donkey", "lamb",
 ];
 
 /// Animals that only pass by.
 pub const BYSTANDERS: [&str; 12] = [
-    "bird", "butterfly", "bee", "crow", "hen", "snail", "lizard", "beetle", "robin", "sparrow",
-    "ladybug", "cricket",
+    "bird",
+    "butterfly",
+    "bee",
+    "crow",
+    "hen",
+    "snail",
+    "lizard",
+    "beetle",
+    "robin",
+    "sparrow",
+    "ladybug",
+    "cricket",
 ];
 
 /// Grown-ups: how they are spoken of after a possessive, and how they are called.
@@ -74,16 +84,33 @@ pub const SNACKS: [&str; 8] =
 
 /// Where a thing can hide outside.
 pub const SPOTS_OUTSIDE: [&str; 9] = [
-    "under a bush", "behind a tree", "in the long grass", "behind a big rock", "under a bench",
-    "beside a log", "in a puddle", "next to a fence", "between two roots",
+    "under a bush",
+    "behind a tree",
+    "in the long grass",
+    "behind a big rock",
+    "under a bench",
+    "beside a log",
+    "in a puddle",
+    "next to a fence",
+    "between two roots",
 ];
 /// Where a thing can hide inside.
 pub const SPOTS_INSIDE: [&str; 8] = [
-    "under a table", "behind a door", "under a chair", "behind a curtain", "in a dark corner",
-    "on a high shelf", "under a rug", "next to the stairs",
+    "under a table",
+    "behind a door",
+    "under a chair",
+    "behind a curtain",
+    "in a dark corner",
+    "on a high shelf",
+    "under a rug",
+    "next to the stairs",
 ];
 /// Where a thing can hide beside water.
 pub const SPOTS_WATER: [&str; 6] = [
-    "in the wet sand", "behind a big rock", "in the reeds", "under a bench", "beside a log",
+    "in the wet sand",
+    "behind a big rock",
+    "in the reeds",
+    "under a bench",
+    "beside a log",
     "in the mud",
 ];
