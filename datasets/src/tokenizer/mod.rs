@@ -3,6 +3,7 @@
 //! only in text that a template wrote itself.
 
 pub mod huggingface;
+pub mod join;
 pub mod sentencepiece;
 pub mod settings;
 pub mod stream;

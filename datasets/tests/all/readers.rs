@@ -1,8 +1,6 @@
 //! Readers on small files, good and bad.
 
-mod common;
-
-use common::{file, gzip, shared};
+use crate::common::{file, gzip, shared};
 use paddock_datasets::readers::csv::TableChoice;
 use paddock_datasets::readers::{Format, Layout, ReadOptions, Rows, UnpackLimits, open};
 use paddock_datasets::record::Record;

@@ -1,10 +1,8 @@
 //! The fixed rules from file to examples.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{file, shared, small_model};
+use crate::common::{file, shared, small_model};
 use paddock_datasets::encode::{
     DropReason, EncodeOptions, OverLength, encode, prompt_is_prefix, prompt_tokens,
 };
@@ -62,7 +60,7 @@ fn the_alpaca_prompts_are_word_for_word() {
 fn bos_first_answer_and_eos_trained() {
     let model = small_model();
     let tokenizer = Tokenizer::load(model.path()).unwrap();
-    let row = Record::from_pairs([("prompt", json!("the ")), ("completion", json!("an a"))]);
+    let row = Record::from_pairs([("prompt", json!("the")), ("completion", json!(" an a"))]);
     let rendered = Template::prompt().render(&row).unwrap();
     let found = encode(&tokenizer, &rendered).unwrap();
     assert_eq!(found.tokens[0], 1);
@@ -70,7 +68,6 @@ fn bos_first_answer_and_eos_trained() {
     assert_eq!(found.tokens.last(), Some(&2));
     assert_eq!(found.trained.last(), Some(&true));
     assert_eq!((found.answers, found.answers_ended), (1, 1));
-    // "the | an a": the prompt's last token is "▁"; "an", "▁a", EOS are trained.
     let texts: Vec<(String, bool)> = found
         .tokens
         .iter()
@@ -78,10 +75,10 @@ fn bos_first_answer_and_eos_trained() {
         .map(|(t, trained)| (tokenizer.token_text(*t).unwrap(), *trained))
         .collect();
     let expected =
-        [("<s>", false), ("▁the", false), ("▁", false), ("an", true), ("▁a", true), ("</s>", true)];
+        [("<s>", false), ("▁the", false), ("▁a", true), ("n", true), ("▁a", true), ("</s>", true)];
     assert_eq!(texts, expected.map(|(t, trained)| (t.to_string(), trained)));
     assert!(prompt_is_prefix(&tokenizer, &rendered).unwrap());
-    assert_eq!(prompt_tokens(&tokenizer, &rendered).unwrap(), found.tokens[..3]);
+    assert_eq!(prompt_tokens(&tokenizer, &rendered).unwrap(), found.tokens[..2]);
 }
 
 #[test]
