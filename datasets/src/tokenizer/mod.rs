@@ -259,6 +259,11 @@ impl Tokenizer {
         self.specials.iter().any(|token| token.id == id)
     }
 
+    /// Texts of the control tokens.
+    pub fn special_texts(&self) -> impl Iterator<Item = &str> {
+        self.specials.iter().map(|token| token.content.as_str())
+    }
+
     /// Text of tokens; with `skip_special` control tokens leave none.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         let decode = || self.library.decode(ids, skip_special).map_err(|e| e.to_string());
