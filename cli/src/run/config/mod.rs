@@ -126,7 +126,7 @@ keys! {
     /// Stop after this many optimizer steps, whatever epochs says.
     max_steps: Option<u64> = None, ChangesResult;
     /// How the learning rate changes after the warm-up: constant, linear (to 0) or cosine (to 0).
-    lr_schedule: LrSchedule = LrSchedule::Cosine, ChangesResult;
+    lr_schedule: LrSchedule = LrSchedule::Linear, ChangesResult;
     /// Steps in which the learning rate rises from 0. Without it: 3% of all steps.
     warmup_steps: Option<u64> = None, ChangesResult;
     /// Pulls matrices (never norms) towards 0 at each step, in proportion to the learning rate.
