@@ -290,7 +290,8 @@ impl Machine {
                 }))
             })?;
         }
-        let lines = code.body.iter().map(|inst| inst.line);
+        // The last instruction is the return that the decoder added.
+        let lines = code.body[..code.body.len() - 1].iter().map(|inst| inst.line);
         Ok(Report { counters, executed: lines.zip(executed).collect() })
     }
 
