@@ -242,7 +242,5 @@ macro_rules! pick16 {
         }
     };
 }
-use pick16;
-
 table16!(f16_one, f16_pair, f16_to_f32, f64_to_f16);
 table16!(bf16_one, bf16_pair, bf16_to_f32, f64_to_bf16);
