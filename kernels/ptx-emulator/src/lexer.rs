@@ -33,6 +33,11 @@ pub struct Spanned<'a> {
 /// # Errors
 /// An unclosed comment, a malformed number, or a character that PTX does not use.
 pub fn tokens(source: &str) -> Result<Vec<Spanned<'_>>, SourceError> {
+    if let Some(at) = source.find(|c: char| !c.is_ascii()) {
+        let line = source[..at].matches('\n').count() as u32 + 1;
+        let message = "PTX is ASCII, in comments too".to_string();
+        return Err(SourceError { line, message });
+    }
     let mut lexer = Lexer { source, at: 0, line: 1 };
     let mut out = Vec::new();
     while let Some(spanned) = lexer.next_token()? {
@@ -192,7 +197,8 @@ mod tests {
     fn bad_text_names_its_line() {
         assert_eq!(tokens("\n 12zz").unwrap_err().line, 2);
         assert_eq!(tokens("\n\n /* open").unwrap_err().line, 3);
-        assert!(tokens("é").unwrap_err().message.contains('é'));
+        assert!(tokens("#").unwrap_err().message.contains('#'));
+        assert_eq!(tokens("ret;\n// é").unwrap_err().line, 2, "as ptxas says it");
         assert!(tokens("0f12").is_err());
     }
 }

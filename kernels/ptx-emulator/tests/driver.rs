@@ -221,10 +221,8 @@ fn bad_ptx_is_explained_in_the_error_log() {
 fn events_and_what_is_not_there() {
     let _session = session();
     let (_context, _module, stream) = start();
-    let (first, second) = (
-        Event::new(EventFlags::DEFAULT).unwrap(),
-        Event::new(EventFlags::DEFAULT).unwrap(),
-    );
+    let (first, second) =
+        (Event::new(EventFlags::DEFAULT).unwrap(), Event::new(EventFlags::DEFAULT).unwrap());
     first.record(&stream).unwrap();
     second.record(&stream).unwrap();
     second.synchronize().unwrap();
