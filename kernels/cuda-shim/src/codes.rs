@@ -3,7 +3,8 @@
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Every value of cust_raw's `CUresult` (CUDA 11.4), ascending. The tests compare it with the bindings.
+/// Every value of cust_raw's `CUresult` (CUDA 11.4), ascending. The tests compare it with the
+/// bindings.
 pub const KNOWN_CODES: &[u32] = &[
     0, 1, 2, 3, 4, 5, 6, 7, 8, 34, 100, 101, 102, 200, 201, 202, 205, 206, 207, 208, 209, 210, 211,
     212, 213, 214, 215, 216, 217, 218, 219, 220, 221, 222, 223, 224, 300, 301, 302, 303, 304, 400,

@@ -7,7 +7,7 @@
 //! | state of the table | a call answers |
 //! |---|---|
 //! | at start | `CUDA_ERROR_NO_DEVICE` (100) |
-//! | after [`load`] found the driver | whatever the driver says; 500 (not found) for a name it lacks |
+//! | after [`load`] found the driver | what the driver says; 500 (not found) for a name it lacks |
 //! | after [`install`] | what the given driver says; 801 (not supported) for a name it lacks |
 //!
 //! `cuGetErrorName` and `cuGetErrorString` work in every state, because cust panics when it prints

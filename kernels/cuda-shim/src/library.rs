@@ -99,7 +99,8 @@ mod platform {
     pub(super) fn open(library: &'static str) -> Result<usize, LoadError> {
         let failed = |reason: String| LoadError::NotFound { library, reason };
         let name = CString::new(library).map_err(|error| failed(error.to_string()))?;
-        // SAFETY: the name is a C string; the driver's initialisers are trusted as any linked library's.
+        // SAFETY: the name is a C string; the driver's initialisers are trusted as any linked
+        // library's.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         if handle.is_null() { Err(failed(last_error())) } else { Ok(handle as usize) }
     }

@@ -1,7 +1,7 @@
 //! The names, in alphabetical order; a name's number is its row in the table.
 //!
-//! The list is what cust_raw declares. `tests/symbols.rs` compares the two and prints the difference,
-//! so a newer cust_raw cannot leave a symbol behind unnoticed.
+//! The list is what cust_raw declares. `tests/symbols.rs` compares the two and prints the
+//! difference, so a newer cust_raw cannot leave a symbol behind unnoticed.
 
 crate::trampoline::trampolines! {
     0 cuArray3DCreate_v2,

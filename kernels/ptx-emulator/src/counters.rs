@@ -137,8 +137,9 @@ impl fmt::Display for Counters {
         }
         write!(
             f,
-            "); device memory {} B read ({} sectors), {} B written ({} sectors); shared memory {} B \
-             read, {} B written, {} passes of which {} are bank conflicts; {} mma flops",
+            "); device memory {} B read ({} sectors), {} B written ({} sectors); \
+             shared memory {} B read, {} B written, {} passes of which {} are bank conflicts; \
+             {} mma flops",
             self.global_read,
             self.sectors_read,
             self.global_written,

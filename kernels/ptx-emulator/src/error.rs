@@ -55,8 +55,8 @@ pub enum FaultKind {
     },
     /// Two threads touched the same byte, one of them wrote, and no barrier lies between.
     #[error(
-        "race in shared memory at {address:#x}: this {now} and a {before} by warp {warp} lane {lane} \
-         with no barrier between"
+        "race in shared memory at {address:#x}: this {now} and a {before} by warp {warp} \
+         lane {lane} with no barrier between"
     )]
     Race {
         /// The address.
@@ -72,8 +72,8 @@ pub enum FaultKind {
     },
     /// Data of a `cp.async` touched before its group was waited for.
     #[error(
-        "{now} of shared memory at {address:#x} while a cp.async of warp {warp} lane {lane} into it \
-         has not been waited for"
+        "{now} of shared memory at {address:#x} while a cp.async of warp {warp} lane {lane} \
+         into it has not been waited for"
     )]
     AsyncPending {
         /// read, write or atomic.

@@ -1,10 +1,10 @@
 //! Runs PTX without a GPU, for tests.
 //!
-//! The text is parsed and decoded once into a compact form ([`Machine::load`]), then executed CTA by
-//! CTA and warp by warp with 32 lanes in lockstep ([`Machine::launch`]). Every access is checked:
-//! bounds, alignment, registers and shared memory read before they are written, races in shared
-//! memory, barriers that part of a warp misses, data of `cp.async` touched before it was waited for.
-//! [`Counters`] tell what a launch cost in instructions, bytes and bank conflicts.
+//! The text is parsed and decoded once into a compact form ([`Machine::load`]), then executed CTA
+//! by CTA and warp by warp with 32 lanes in lockstep ([`Machine::launch`]). Every access is
+//! checked: bounds, alignment, registers and shared memory read before they are written, races in
+//! shared memory, barriers that part of a warp misses, data of `cp.async` touched before it was
+//! waited for. [`Counters`] tell what a launch cost in instructions, bytes and bank conflicts.
 //!
 //! [`driver`] puts such a device behind the CUDA driver's own calls, so that host code written with
 //! cust runs unchanged.
@@ -27,6 +27,7 @@ mod machine;
 mod memory;
 mod parser;
 mod shared;
+mod ty;
 
 pub use counters::{CLASS_NAMES, Class, Counters};
 pub use error::{Fault, FaultKind, SourceError};

@@ -234,7 +234,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Runs a kernel to its end. `parameters` is the parameter block as [`Code::parameters`] lays it out.
+    /// Runs a kernel to its end. `parameters` is the parameter block that [`Code::parameters`]
+    /// describes.
     ///
     /// # Errors
     /// A launch that the device refuses, or the first fault of a thread. What other threads wrote

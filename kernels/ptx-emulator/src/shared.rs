@@ -231,8 +231,8 @@ impl Shared {
     }
 }
 
-/// Counts the passes that one warp instruction needs through the 32 banks of four bytes. An access of
-/// 8 bytes a lane goes by half warps, of 16 bytes by quarter warps, as the hardware does it.
+/// Counts the passes that one warp instruction needs through the 32 banks of four bytes. An access
+/// of 8 bytes a lane goes by half warps, of 16 bytes by quarter warps, as the hardware does it.
 pub(crate) fn count_passes(
     addresses: &[u64; 32],
     active: u32,

@@ -37,7 +37,8 @@ fn out_of_bounds() {
     is(".local .b32 x[4]; st.local.u32 [x+16], %lane;", "local");
     is("ld.param.u32 %a, [p_in+8];", "parameter");
     is(
-        ".shared .align 16 .b8 x[16]; mov.u32 %a, x; cp.async.cg.shared.global [%a], [%in+256], 16;",
+        ".shared .align 16 .b8 x[16]; mov.u32 %a, x;
+         cp.async.cg.shared.global [%a], [%in+256], 16;",
         "global",
     );
     is(
@@ -97,7 +98,8 @@ fn memory_read_before_it_is_written() {
     is(".local .b32 x; ld.local.u32 %a, [x];", "local");
 }
 
-/// A body in which thread 0 does `first` and thread `other` does `second`, with `between` in between.
+/// A body in which thread 0 does `first` and thread `other` does `second`, with `between` in
+/// between.
 fn pair(first: &str, between: &str, second: &str, other: u32) -> String {
     format!(
         ".shared .align 16 .b8 x[64]; .reg .b32 %at; mov.u32 %at, x;
@@ -215,7 +217,8 @@ fn async_data_before_the_wait() {
         ld.shared.u32 %a, [%t1];
         cp.async.cg.shared.global [%at], [%in], 16;";
     assert!(matches!(kind_of(body, 32), FaultKind::Race { now: "cp.async", before: "read", .. }));
-    let body = ".shared .align 16 .b8 x[16]; mov.u32 %a, x; mov.u32 %b, 17; cp.async.cg.shared.global [%a], [%in], 16, %b;";
+    let body = ".shared .align 16 .b8 x[16]; mov.u32 %a, x; mov.u32 %b, 17;
+        cp.async.cg.shared.global [%a], [%in], 16, %b;";
     assert!(matches!(kind_of(body, 1), FaultKind::BadOperand(_)));
 }
 

@@ -70,7 +70,8 @@ fn check(source: &str, entry: &str, p: Product, any: bool) -> Report {
         *value = f64::from(p.alpha) * sum + if p.add { before[at] } else { 0.0 };
     }
     let name = format!("{entry} {} {} {}", p.m, p.n, p.k);
-    // Each of the k/8 partial sums loses at most one unit in the last place of a sum of size ~sqrt(k).
+    // Each of the k/8 partial sums loses at most one unit in the last place of a sum of size
+    // ~sqrt(k).
     let slack = 2.0_f64.powi(-22) * (p.k as f64) * f64::from(p.alpha.abs());
     if p.wide {
         assert_f32(&gpu.read_f32(out, p.m * p.n), &expected, 1e-6, slack, &name);

@@ -77,8 +77,8 @@ fn rms_norm_backward() {
         let (x, d, before) = (exact(&inp), exact(&dout), exact(&dinp));
         let mut expected = before;
         let mut sums: Vec<f64> = dweight.iter().map(|&x| f64::from(x)).collect();
-        for row in 0..n {
-            let scale = f64::from(rstd[row]);
+        for (row, &scale) in rstd.iter().enumerate() {
+            let scale = f64::from(scale);
             let at = |column: usize| row * c + column;
             let g = |column: usize| d[at(column)] * f64::from(weight[column]);
             let mean = (0..c).map(|i| g(i) * x[at(i)] * scale).sum::<f64>() / c as f64;
@@ -182,8 +182,8 @@ fn rope_forward_and_backward() {
         for (entry, sign) in [("rope_forward", 1.0), ("rope_backward", -1.0)] {
             let values = exact(&x);
             let mut expected = vec![0.0; x.len()];
-            for row in 0..n {
-                let at = positions[row] as usize * width;
+            for (row, &position) in positions.iter().enumerate() {
+                let at = position as usize * width;
                 for head in 0..heads {
                     for j in 0..half {
                         let first = (row * heads + head) * width + j;

@@ -22,8 +22,8 @@ fn plain(a: &[f32], b: &[f32], c: &[f32], k: usize) -> Vec<f32> {
     out
 }
 
-/// Runs one mma whose operands are loaded straight from memory, element by element, as the tables of
-/// the PTX ISA place them. `place_a` and `place_b` give (row, column) of element `i` of a lane.
+/// Runs one mma whose operands are loaded straight from memory, element by element, as the tables
+/// of the PTX ISA place them. `place_a` and `place_b` give (row, column) of element `i` of a lane.
 fn run_mma(
     instruction: &str,
     k: usize,

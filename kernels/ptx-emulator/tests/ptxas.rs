@@ -1,7 +1,9 @@
-//! NVIDIA's own assembler takes every .ptx file of the repository, without spills, and the registers
-//! and shared memory it reports are those of `ptxas.txt` (PADDOCK_UPDATE=1 rewrites that file).
+//! NVIDIA's own assembler takes every .ptx file of the repository, without spills, and the
+//! registers and shared memory it reports are those of `ptxas.txt` (PADDOCK_UPDATE=1 rewrites that
+//! file).
 //!
-//! ptxas is looked for in PADDOCK_PTXAS and at target/tools/ptxas (`.ci/fetch-ptxas` puts it there).
+//! ptxas is looked for in PADDOCK_PTXAS and at target/tools/ptxas (`.ci/fetch-ptxas` puts it
+//! there).
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

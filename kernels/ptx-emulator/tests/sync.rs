@@ -47,8 +47,10 @@ fn loops_run_as_often_as_each_lane_wants() {
 fn scopes_have_their_own_names_and_labels() {
     let body = "
         mov.u32 %r, 1;
-        { .reg .b32 %x; mov.u32 %x, 5; setp.eq.u32 %p, %x, 5; @%p bra L; trap; L: add.u32 %r, %r, %x; }
-        { .reg .b32 %x; mov.u32 %x, 7; setp.eq.u32 %p, %x, 7; @%p bra L; trap; L: add.u32 %r, %r, %x; }";
+        { .reg .b32 %x; mov.u32 %x, 5; setp.eq.u32 %p, %x, 5; @%p bra L; trap;
+          L: add.u32 %r, %r, %x; }
+        { .reg .b32 %x; mov.u32 %x, 7; setp.eq.u32 %p, %x, 7; @%p bra L; trap;
+          L: add.u32 %r, %r, %x; }";
     assert_eq!(lanes(body, &each())[0], 13);
 }
 

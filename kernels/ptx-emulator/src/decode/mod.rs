@@ -140,7 +140,8 @@ impl<'a> Decoder<'a> {
         self.code.parameter_bytes = end;
     }
 
-    /// Shared variables of the body follow those of the file; dynamic ones come last, all at one place.
+    /// Shared variables of the body follow those of the file; dynamic ones come last, all at one
+    /// place.
     fn layout(&mut self, kernel: &Kernel, symbols: &Symbols) {
         let variables = || {
             kernel.body.iter().filter_map(|statement| match statement {

@@ -61,9 +61,11 @@ unsafe fn parameter_block(
 ) -> Result<Vec<u8>, u32> {
     let mut block = vec![0; kernel.code().parameter_bytes as usize];
     for (at, parameter) in kernel.code().parameters.iter().enumerate() {
-        // SAFETY: there is one pointer a parameter, unless the list is null.
-        let from =
-            if parameters.is_null() { std::ptr::null() } else { unsafe { *parameters.add(at) } };
+        if parameters.is_null() {
+            return Err(code::INVALID_VALUE);
+        }
+        // SAFETY: the list is not null and holds one pointer a parameter.
+        let from = unsafe { *parameters.add(at) };
         if from.is_null() {
             return Err(code::INVALID_VALUE);
         }

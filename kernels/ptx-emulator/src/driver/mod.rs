@@ -2,8 +2,9 @@
 //!
 //! [`Session::begin`] puts it into the shim's table, so that cust talks to it. As with the real
 //! driver a launch returns at once and its fault shows at the next call of the context, as a result
-//! code that sticks; what happened is in [`Session::faults`] and on stderr. What is not here (graphs,
-//! stream capture, occupancy, textures, managed memory, …) answers `CUDA_ERROR_NOT_SUPPORTED`.
+//! code that sticks; what happened is in [`Session::faults`] and on stderr. What is not here
+//! (graphs, stream capture, occupancy, textures, managed memory, …) answers
+//! `CUDA_ERROR_NOT_SUPPORTED`.
 
 mod context;
 mod device;
@@ -51,8 +52,8 @@ impl Session {
     pub fn begin(config: DeviceConfig) -> Result<Self, paddock_cuda_shim::InstallError> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         state::replace(Some(State::new(Machine::new(config))));
-        // SAFETY: each function has the C signature of its name (`tests/driver.rs` calls them through
-        // cust), lives as long as the program, and no other session is under way.
+        // SAFETY: each function has the C signature of its name (`tests/driver.rs` calls them
+        // through cust), lives as long as the program, and no other session is under way.
         unsafe { paddock_cuda_shim::install(&table())? };
         Ok(Self { _turn: turn })
     }

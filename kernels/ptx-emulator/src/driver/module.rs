@@ -41,10 +41,12 @@ unsafe extern "C" fn load_with(
         }
         let text = text.to_str().map_err(|_| code::INVALID_PTX)?;
         match place(state, text) {
-            // SAFETY: the pointer is the caller's promise, as for the driver's function of this name.
+            // SAFETY: the pointer is the caller's promise, as for the driver's function of this
+            // name.
             Ok(handle) => unsafe { give(module, handle) },
             Err(error) => {
-                // SAFETY: `count` options and values are readable, and the buffer is as long as told.
+                // SAFETY: `count` options and values are readable, and the buffer is as long as
+                // told.
                 unsafe { log(&error.to_string(), count as usize, options, values) };
                 Err(code::INVALID_PTX)
             }

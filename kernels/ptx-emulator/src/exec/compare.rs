@@ -2,6 +2,7 @@
 
 use crate::float::{bf16_to_f32, f16_to_f32};
 use crate::ir::{FnSet32, FnSet64, L32, L64, Ty};
+use std::cmp::Ordering;
 
 macro_rules! compare {
     ($file:ty, |$a:ident, $b:ident| $body:expr) => {
@@ -38,7 +39,7 @@ macro_rules! float_by_name {
             "eq" => compare!($file, |a, b| $convert(a) == $convert(b)),
             "ne" => compare!($file, |a, b| {
                 let (a, b) = ($convert(a), $convert(b));
-                a < b || a > b
+                a.partial_cmp(&b).is_some_and(Ordering::is_ne)
             }),
             "lt" => compare!($file, |a, b| $convert(a) < $convert(b)),
             "le" => compare!($file, |a, b| $convert(a) <= $convert(b)),
@@ -46,7 +47,7 @@ macro_rules! float_by_name {
             "ge" => compare!($file, |a, b| $convert(a) >= $convert(b)),
             "equ" => compare!($file, |a, b| {
                 let (a, b) = ($convert(a), $convert(b));
-                !(a < b || a > b)
+                a.partial_cmp(&b).is_none_or(Ordering::is_eq)
             }),
             "neu" => compare!($file, |a, b| $convert(a) != $convert(b)),
             "ltu" => compare!($file, |a, b| !($convert(a) >= $convert(b))),

@@ -107,8 +107,8 @@ impl Warp {
         Ok(())
     }
 
-    /// Lets the copies of the active lanes arrive, except those of the `keep` youngest closed groups
-    /// and of the open one. None: all of them.
+    /// Lets the copies of the active lanes arrive, except those of the `keep` youngest closed
+    /// groups and of the open one. None: all of them.
     fn finish_copies(&mut self, active: u32, keep: Option<u32>, world: &mut World) {
         let mut pending = std::mem::take(&mut self.copies.pending);
         pending.retain(|copy| {

@@ -219,11 +219,11 @@ fn low_product(op: &str, ty: Ty) -> Option<(Lanes, u8)> {
 }
 
 fn high_unsigned(a: u32, b: u32) -> u32 {
-    (u64::from(a) * u64::from(b) >> 32) as u32
+    ((u64::from(a) * u64::from(b)) >> 32) as u32
 }
 
 fn high_signed(a: u32, b: u32) -> u32 {
-    (i64::from(i(a)) * i64::from(i(b)) >> 32) as u32
+    ((i64::from(i(a)) * i64::from(i(b))) >> 32) as u32
 }
 
 fn high_product(op: &str, ty: Ty) -> Option<(Lanes, u8)> {
@@ -233,8 +233,10 @@ fn high_product(op: &str, ty: Ty) -> Option<(Lanes, u8)> {
         Ty::U32 => Narrow(narrow!(|a, b, c| high_unsigned(a, b).wrapping_add(c))),
         Ty::S32 if plain => Narrow(narrow!(|a, b| high_signed(a, b))),
         Ty::S32 => Narrow(narrow!(|a, b, c| high_signed(a, b).wrapping_add(c))),
-        Ty::U64 if plain => Wide(wide!(|a, b| (u128::from(a) * u128::from(b) >> 64) as u64)),
-        Ty::S64 if plain => Wide(wide!(|a, b| (i128::from(j(a)) * i128::from(j(b)) >> 64) as u64)),
+        Ty::U64 if plain => Wide(wide!(|a, b| ((u128::from(a) * u128::from(b)) >> 64) as u64)),
+        Ty::S64 if plain => {
+            Wide(wide!(|a, b| ((i128::from(j(a)) * i128::from(j(b))) >> 64) as u64))
+        }
         _ => return None,
     };
     Some((lanes, if plain { 2 } else { 3 }))

@@ -2,7 +2,8 @@
 //!
 //! In a fragment, lane = 4 g + t holds for row (or column) g the elements 2t and 2t + 1 of eight
 //! (16-bit formats) or element t of four (tf32). `a` adds row g + 8 in its odd registers and the
-//! upper half of k in registers 2 and 3; `c` and `d` hold (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
+//! upper half of k in registers 2 and 3; `c` and `d` hold (g, 2t), (g, 2t + 1), (g + 8, 2t), (g +
+//! 8, 2t + 1).
 //!
 //! Products are exact. They are summed in double with the accumulator, eight at a time (four for
 //! m16n8k4), and each such sum is cut to f32 toward zero, as tensor cores of this family have been

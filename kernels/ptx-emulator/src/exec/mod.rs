@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod compare;
+pub(crate) mod compute;
 pub(crate) mod convert;
 pub(crate) mod copies;
 pub(crate) mod cta;

@@ -1,4 +1,4 @@
-//! Float arithmetic on the lanes, in every format. Flushing and saturating of f32 happen around these.
+//! Float arithmetic on the lanes, in every format. Flushing and saturating of f32 happen around it.
 //!
 //! The approximate instructions (`ex2`, `lg2`, `rcp`, `rsqrt`, `sqrt`, `sin`, `cos`, `tanh`, and
 //! `div` with `.approx` or `.full`) are computed in double and rounded once to f32: nearer to the
@@ -47,15 +47,8 @@ fn g(bits: u64) -> f64 {
 
 /// The smaller one; of a number and a NaN the number; minus zero is below plus zero.
 fn minimum(a: f64, b: f64) -> f64 {
-    if a.is_nan() {
-        b
-    } else if b.is_nan() {
-        a
-    } else if a < b || (a == b && a.is_sign_negative()) {
-        a
-    } else {
-        b
-    }
+    let first = b.is_nan() || a < b || (a == b && a.is_sign_negative());
+    if first { a } else { b }
 }
 
 fn maximum(a: f64, b: f64) -> f64 {

@@ -27,8 +27,8 @@ pub fn exact(bits: &[u16]) -> Vec<f64> {
     bits.iter().map(|&bits| bf16::from_bits(bits).to_f64()).collect()
 }
 
-/// Each result is the exact value rounded to bf16 (8 significant bits: at most half a unit in the last
-/// place), but for `slack`, the error of the f32 arithmetic before it.
+/// Each result is the exact value rounded to bf16 (8 significant bits: at most half a unit in the
+/// last place), but for `slack`, the error of the f32 arithmetic before it.
 pub fn assert_bf16(found: &[u16], expected: &[f64], slack: f64, what: &str) {
     assert_eq!(found.len(), expected.len());
     for (at, (&bits, &value)) in found.iter().zip(expected).enumerate() {
