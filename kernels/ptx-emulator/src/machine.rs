@@ -14,6 +14,9 @@ use crate::shared::Shared;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Local memory of a thread at most, in bytes.
+const MAX_LOCAL: u32 = 512 << 10;
+
 /// What the device pretends to be. The default is an sm_80 with 4 GiB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceConfig {
@@ -312,6 +315,12 @@ impl Machine {
         if shared > u64::from(self.config.shared_bytes_opt_in) {
             let most = self.config.shared_bytes_opt_in;
             return Err(format!("{shared} bytes of shared memory; the device has {most}"));
+        }
+        if code.local_bytes > MAX_LOCAL {
+            return Err(format!(
+                "{} bytes of local memory a thread; {MAX_LOCAL} are possible",
+                code.local_bytes
+            ));
         }
         if parameters.len() != code.parameter_bytes as usize {
             return Err(format!(

@@ -127,8 +127,7 @@ impl<'a> Decoder<'a> {
     fn parameters(&mut self, kernel: &Kernel) {
         let mut end = 0_u32;
         for parameter in &kernel.parameters {
-            let offset = end.next_multiple_of(parameter.align);
-            end = offset + parameter.size;
+            let offset = place_next(&mut end, parameter);
             let place = Place { space: Space::Param, address: u64::from(offset) };
             self.scopes[0].insert(parameter.name.to_string(), Entry::Variable(place));
             self.code.parameters.push(Parameter {
@@ -160,7 +159,8 @@ impl<'a> Decoder<'a> {
             variables().filter(|variable| variable.size == 0).map(|variable| variable.align);
         let outside = symbols.dynamic.iter().map(|(_, align)| *align);
         let align = inside.chain(outside).max().unwrap_or(16);
-        self.code.dynamic_shared_at = self.code.static_shared.next_multiple_of(align);
+        let end = self.code.static_shared.saturating_add(align - 1);
+        self.code.dynamic_shared_at = end & !(align - 1);
         let place = Place { space: Space::Shared, address: u64::from(self.code.dynamic_shared_at) };
         for (name, _) in &symbols.dynamic {
             self.scopes[0].insert(name.clone(), Entry::Variable(place));
@@ -290,8 +290,9 @@ impl<'a> Decoder<'a> {
 
 /// Reserves room for a variable and gives its offset.
 pub(crate) fn place_next(end: &mut u32, variable: &Variable) -> u32 {
-    let offset = end.next_multiple_of(variable.align);
-    *end = offset + variable.size;
+    // Sizes are bounded by the parser; a sum beyond 32 bits stays at the top and no launch takes it.
+    let offset = end.saturating_add(variable.align - 1) & !(variable.align - 1);
+    *end = offset.saturating_add(variable.size);
     offset
 }
 
