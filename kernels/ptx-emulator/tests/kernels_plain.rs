@@ -6,10 +6,11 @@ mod data;
 
 use common::{Arg, Gpu};
 use data::{Numbers, assert_bf16, assert_f32, exact};
-use half::bf16;
+use half::{bf16, f16};
 use paddock_ptx_emulator::Shape;
 
 const ELEMENTWISE: &str = include_str!("../../src/cuda/elementwise.ptx");
+const CONVERT: &str = include_str!("../../src/cuda/convert.ptx");
 const EMBED: &str = include_str!("../../src/cuda/embed.ptx");
 const DROPOUT: &str = include_str!("../../src/cuda/dropout.ptx");
 const ADAMW: &str = include_str!("../../src/cuda/adamw.ptx");
@@ -71,6 +72,15 @@ fn rows_come_and_go() {
                 .collect();
             assert_eq!(gpu.read_u16(out, rows.len() * dim), expected, "{entry}");
         }
+        let cache = gpu.u16s(&vec![0; n * dim]);
+        let args = [Arg::U64(cache), Arg::U64(out), Arg::U64(p_rows), width];
+        gpu.launch(ELEMENTWISE, "cache_write", shape, &args);
+        let found = gpu.read_u16(cache, n * dim);
+        for (row, values) in found.chunks(dim).enumerate() {
+            let listed = rows.contains(&(row as u32));
+            let expected = if listed { &inp[row * dim..][..dim] } else { &vec![0; dim] };
+            assert_eq!(values, expected, "cache_write, row {row}");
+        }
         let dout = numbers.bf16s(rows.len() * dim);
         let p_dout = gpu.u16s(&dout);
         let args = [Arg::U64(p_inp), Arg::U64(p_dout), Arg::U64(p_rows), width];
@@ -82,6 +92,27 @@ fn rows_come_and_go() {
             }
         }
         assert_bf16(&gpu.read_u16(p_inp, n * dim), &expected, 1e-7, "scatter_rows");
+    }
+}
+
+#[test]
+fn conversions() {
+    for count in COUNTS {
+        let (mut gpu, mut numbers) = (Gpu::new(), Numbers(count as u64));
+        let x: Vec<f32> = numbers.f32s(count).iter().map(|x| x * 70_000.0).collect();
+        let halves: Vec<u16> = x.iter().map(|&x| f16::from_f32(x / 4.0).to_bits()).collect();
+        let (p_x, p_halves, out) = (gpu.f32s(&x), gpu.u16s(&halves), gpu.room(2 * count));
+        let (length, shape) = (Arg::U64(count as u64), line(count.div_ceil(256), 256));
+        gpu.launch(CONVERT, "f32_to_bf16", shape, &[Arg::U64(out), Arg::U64(p_x), length]);
+        let expected: Vec<u16> = x.iter().map(|&x| bf16::from_f32(x).to_bits()).collect();
+        assert_eq!(gpu.read_u16(out, count), expected);
+        gpu.launch(CONVERT, "bf16_to_f32", shape, &[Arg::U64(p_x), Arg::U64(out), length]);
+        let back: Vec<f32> = expected.iter().map(|&bits| bf16::from_bits(bits).to_f32()).collect();
+        assert_eq!(gpu.read_f32(p_x, count), back);
+        gpu.launch(CONVERT, "f16_to_bf16", shape, &[Arg::U64(out), Arg::U64(p_halves), length]);
+        let narrow = |bits: u16| bf16::from_f32(f16::from_bits(bits).to_f32()).to_bits();
+        let expected: Vec<u16> = halves.iter().map(|&bits| narrow(bits)).collect();
+        assert_eq!(gpu.read_u16(out, count), expected);
     }
 }
 
