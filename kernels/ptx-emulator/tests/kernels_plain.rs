@@ -1,4 +1,4 @@
-//! Plain arithmetic, embedding, dropout and the optimizer, executed and compared with their formulas.
+//! Plain arithmetic, embedding, dropout, the optimizer: executed and compared with their formulas.
 
 mod common;
 #[path = "common/data.rs"]

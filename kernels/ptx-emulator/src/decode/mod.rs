@@ -290,7 +290,8 @@ impl<'a> Decoder<'a> {
 
 /// Reserves room for a variable and gives its offset.
 pub(crate) fn place_next(end: &mut u32, variable: &Variable) -> u32 {
-    // Sizes are bounded by the parser; a sum beyond 32 bits stays at the top and no launch takes it.
+    // Sizes are bounded by the parser; a sum beyond 32 bits stays at the top.
+    // No launch takes so much.
     let offset = end.saturating_add(variable.align - 1) & !(variable.align - 1);
     *end = offset.saturating_add(variable.size);
     offset

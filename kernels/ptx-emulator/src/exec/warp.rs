@@ -272,8 +272,8 @@ impl Warp {
         }
     }
 
-    /// `bar.warp.sync`. With all running lanes it orders their accesses to shared memory. With fewer
-    /// it is accepted but orders nothing here, which can only report a race too many.
+    /// `bar.warp.sync`. With all running lanes it orders their accesses to shared memory. With
+    /// fewer it is accepted but orders nothing here, which can only report a race too many.
     fn warp_barrier(&mut self, mask: Reg, active: u32, code: &Code) -> Result<(), LaneFault> {
         let mask = self.uniform(mask, active, code, "the member mask")?;
         self.members("bar.warp.sync", mask, active)?;
