@@ -4,7 +4,7 @@ use cust::error::CudaError;
 use cust::memory::{AsyncCopyDestination, CopyDestination, DeviceBuffer, LockedBuffer};
 use cust::prelude::*;
 use cust::sys;
-use paddock_ptx_emulator::driver::{DRIVER_VERSION, Session};
+use paddock_ptx_emulator::driver::{DRIVER_VERSION, Emulation};
 use paddock_ptx_emulator::{DeviceConfig, FaultKind};
 use std::ffi::{CString, c_void};
 
@@ -48,8 +48,8 @@ const SOURCE: &str = "
         st.global.u32 [%out+2], 1;
     }";
 
-fn session() -> Session {
-    Session::begin(DeviceConfig::default()).expect("every name is cust's")
+fn emulation() -> Emulation {
+    Emulation::begin(DeviceConfig::default()).expect("every name is cust's")
 }
 
 fn start() -> (Context, Module, Stream) {
@@ -62,7 +62,7 @@ fn start() -> (Context, Module, Stream) {
 
 #[test]
 fn a_program_with_cust_runs() {
-    let session = session();
+    let emulation = emulation();
     {
         let (_context, module, stream) = start();
         let n = 1000;
@@ -70,7 +70,7 @@ fn a_program_with_cust_runs() {
         let y = vec![1.0_f32; n];
         let x = DeviceBuffer::from_slice(&x).unwrap();
         let y = DeviceBuffer::from_slice(&y).unwrap();
-        assert_eq!(session.memory_used(), 8004, "two buffers and one device variable");
+        assert_eq!(emulation.memory_used(), 8004, "two buffers and one device variable");
         let saxpy = module.get_function("saxpy").unwrap();
         // SAFETY: the arguments are those of the kernel; both buffers have n elements.
         unsafe {
@@ -89,17 +89,17 @@ fn a_program_with_cust_runs() {
         stream.synchronize().unwrap();
         assert_eq!(pinned[999], 1999.0);
     }
-    let launches = session.launches();
+    let launches = emulation.launches();
     assert_eq!(launches.len(), 1);
     assert_eq!((launches[0].kernel.as_str(), launches[0].shape.grid), ("saxpy", [4, 1, 1]));
-    assert_eq!(session.counters().global_written, 4000);
-    assert_eq!(session.memory_used(), 0, "dropping gives everything back");
-    assert!(session.faults().is_empty());
+    assert_eq!(emulation.counters().global_written, 4000);
+    assert_eq!(emulation.memory_used(), 0, "dropping gives everything back");
+    assert!(emulation.faults().is_empty());
 }
 
 #[test]
 fn questions_about_the_device() {
-    let session = session();
+    let emulation = emulation();
     assert_eq!(Device::num_devices(), Err(CudaError::NotInitialized));
     cust::init(CudaFlags::empty()).unwrap();
     assert_eq!(cust::CudaApiVersion::get().unwrap().major(), DRIVER_VERSION / 1000);
@@ -115,13 +115,13 @@ fn questions_about_the_device() {
     assert_eq!(attribute(Attribute::MaxSharedMemoryPerBlock), 48 << 10);
     let no_context = DeviceBuffer::<f32>::zeroed(4).err();
     assert_eq!(no_context, Some(CudaError::InvalidContext));
-    drop(session);
-    assert_eq!(cust::init(CudaFlags::empty()), Err(CudaError::NoDevice), "the session is over");
+    drop(emulation);
+    assert_eq!(cust::init(CudaFlags::empty()), Err(CudaError::NoDevice), "the emulation is over");
 }
 
 #[test]
 fn a_fault_shows_at_the_next_call_and_sticks() {
-    let session = session();
+    let emulation = emulation();
     let (context, module, stream) = start();
     let out = DeviceBuffer::from_slice(&[0_u32; 4]).unwrap();
     let bad = module.get_function("bad").unwrap();
@@ -130,7 +130,7 @@ fn a_fault_shows_at_the_next_call_and_sticks() {
     assert_eq!(stream.synchronize(), Err(CudaError::MisalignedAddress));
     let mut host = [0; 4];
     assert_eq!(out.copy_to(&mut host), Err(CudaError::MisalignedAddress));
-    let faults = session.faults();
+    let faults = emulation.faults();
     assert_eq!(faults.len(), 1);
     assert!(matches!(faults[0].kind, FaultKind::Misaligned { .. }));
     assert!(faults[0].text.contains("[%out+2]"));
@@ -141,7 +141,7 @@ fn a_fault_shows_at_the_next_call_and_sticks() {
 #[test]
 fn memory_runs_out_and_bad_ranges_are_refused() {
     let config = DeviceConfig { memory_bytes: 1 << 20, ..DeviceConfig::default() };
-    let _session = Session::begin(config).unwrap();
+    let _emulation = Emulation::begin(config).unwrap();
     let (_context, _module, _stream) = start();
     assert_eq!(DeviceBuffer::<u8>::zeroed(2 << 20).err(), Some(CudaError::OutOfMemory));
     let (free, total) = cust::memory::mem_get_info().unwrap();
@@ -166,7 +166,7 @@ fn memory_runs_out_and_bad_ranges_are_refused() {
 
 #[test]
 fn large_shared_memory_must_be_asked_for() {
-    let _session = session();
+    let _emulation = emulation();
     let (_context, module, stream) = start();
     let out = DeviceBuffer::from_slice(&[0_u32]).unwrap();
     let big = module.get_function("big").unwrap();
@@ -191,7 +191,7 @@ fn large_shared_memory_must_be_asked_for() {
 
 #[test]
 fn bad_ptx_is_explained_in_the_error_log() {
-    let _session = session();
+    let _emulation = emulation();
     let (_context, module, _stream) = start();
     assert!(matches!(module.get_function("absent"), Err(CudaError::NotFound)));
     let text = CString::new(SOURCE.replace("fma.rn.f32", "fma.sideways.f32")).unwrap();
@@ -219,7 +219,7 @@ fn bad_ptx_is_explained_in_the_error_log() {
 
 #[test]
 fn events_and_what_is_not_there() {
-    let _session = session();
+    let _emulation = emulation();
     let (_context, _module, stream) = start();
     let (first, second) =
         (Event::new(EventFlags::DEFAULT).unwrap(), Event::new(EventFlags::DEFAULT).unwrap());

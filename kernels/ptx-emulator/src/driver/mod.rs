@@ -1,8 +1,8 @@
 //! A CUDA driver of our own: the calls that Paddock makes, answered by a [`Machine`].
 //!
-//! [`Session::begin`] puts it into the shim's table, so that cust talks to it. As with the real
+//! [`Emulation::begin`] puts it into the shim's table, so that cust talks to it. As with the real
 //! driver a launch returns at once and its fault shows at the next call of the context, as a result
-//! code that sticks; what happened is in [`Session::faults`] and on stderr. What is not here
+//! code that sticks; what happened is in [`Emulation::faults`] and on stderr. What is not here
 //! (graphs, stream capture, occupancy, textures, managed memory, …) answers
 //! `CUDA_ERROR_NOT_SUPPORTED`.
 
@@ -24,7 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// `cuDriverGetVersion`: CUDA 12.4.
 pub const DRIVER_VERSION: i32 = 12_040;
 
-/// Sessions take turns: the shim's table belongs to the whole process.
+/// Emulations take turns: the shim's table belongs to the whole process.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A launch that ended well.
@@ -40,12 +40,12 @@ pub struct Launch {
 
 /// As long as it lives, CUDA calls of this process reach the emulator. Drop everything made through
 /// cust before it.
-pub struct Session {
+pub struct Emulation {
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Session {
-    /// Starts a device and lets it answer all CUDA calls. Waits for other sessions to end.
+impl Emulation {
+    /// Starts a device and lets it answer all CUDA calls. Waits for other emulations to end.
     ///
     /// # Errors
     /// The shim refuses the table: a name here is none of cust's.
@@ -53,7 +53,7 @@ impl Session {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         state::replace(Some(State::new(Machine::new(config))));
         // SAFETY: each function has the C signature of its name (`tests/driver.rs` calls them
-        // through cust), lives as long as the program, and no other session is under way.
+        // through cust), lives as long as the program, and no other emulation is under way.
         unsafe { paddock_cuda_shim::install(&table())? };
         Ok(Self { _turn: turn })
     }
@@ -83,7 +83,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for Emulation {
     fn drop(&mut self) {
         paddock_cuda_shim::reset();
         state::replace(None);

@@ -99,13 +99,13 @@ fn lock() -> MutexGuard<'static, Option<State>> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins or ends a session.
+/// Begins or ends a emulation.
 pub(super) fn replace(state: Option<State>) {
     *lock() = state;
     contexts(Vec::clear);
 }
 
-/// Looks at the state of the running session.
+/// Looks at the state of the running emulation.
 pub(super) fn look<T: Default>(f: impl FnOnce(&State) -> T) -> T {
     lock().as_ref().map(f).unwrap_or_default()
 }
