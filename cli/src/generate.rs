@@ -8,11 +8,13 @@ use paddock_core::model::Model;
 use paddock_core::model::init;
 use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::{Capacity, Plan, Recompute};
+use paddock_datasets::template::Template;
 use paddock_datasets::tokenizer::Tokenizer;
 
 use crate::error::bad_input;
 use crate::open::{Opened, backend};
 use crate::run::config::BackendChoice;
+use crate::train::setup::named_template;
 
 /// Rows of a prompt that go through the model at once.
 const PROMPT_ROWS: u64 = 512;
@@ -180,14 +182,34 @@ impl<'a> Voice<'a> {
         each: &mut dyn FnMut(&str) -> bool,
     ) -> anyhow::Result<Answer> {
         let tokenizer = &self.opened.tokenizer;
-        let mut speaker = Speaker { b: &mut *self.b, model: &self.model, plan: &self.plan, tokenizer };
+        let mut speaker =
+            Speaker { b: &mut *self.b, model: &self.model, plan: &self.plan, tokenizer };
         speaker.answer(prompt, settings, each)
     }
 }
 
 /// The template that an adapter or model folder was trained with, if it carries one.
-pub fn template_beside(dir: &Path) -> Option<std::path::PathBuf> {
-    let inside = dir.join("template.json");
-    let beside = dir.parent().map(|p| p.join("template.json"));
-    [Some(inside), beside].into_iter().flatten().find(|p| p.is_file())
+fn template_beside(dir: &Path) -> Option<std::path::PathBuf> {
+    Some(dir.join("template.json")).filter(|p| p.is_file())
+}
+
+/// The template for a conversation: the one named, the one that the adapter or the model carries, or a
+/// word that there is none (nothing ever guesses).
+pub fn conversation_template(
+    opened: &Opened,
+    adapter: Option<&Path>,
+    name: Option<&str>,
+) -> anyhow::Result<Template> {
+    if let Some(name) = name {
+        return named_template(name);
+    }
+    let places = [adapter, Some(opened.folder.path.as_path())];
+    if let Some(path) = places.into_iter().flatten().find_map(template_beside) {
+        return Ok(Template::load(&path)?);
+    }
+    Err(bad_input(format!(
+        "it is not known which template this model was trained with. Name it with --template ({}), or \
+         give the prompt as it is with --raw.",
+        Template::BUILT_IN.join(", ")
+    )))
 }

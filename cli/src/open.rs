@@ -13,6 +13,12 @@ use crate::error::bad_input;
 use crate::model::weights::{Copies, find_not_finite};
 use crate::model::{Adapter, ModelFolder};
 use crate::run::config::BackendChoice;
+use crate::run::fingerprint::Fingerprinter;
+use crate::storage::RealStorage;
+
+/// Models up to this size are compared with what an adapter was made for each time; larger ones only
+/// before an export.
+const HASHED_AT_ONCE: usize = 1 << 30;
 
 /// A model on disk, opened and checked.
 pub struct Opened {
@@ -30,12 +36,12 @@ pub struct Opened {
 impl Opened {
     /// Opens a model folder and, if named, an adapter. Checks names, shapes, element types, that all
     /// weights are finite, and that the tokenizer fits the embedding.
-    pub fn open(model: &str, adapter: Option<&Path>) -> anyhow::Result<Opened> {
+    pub fn open(model: &str, adapter_dir: Option<&Path>) -> anyhow::Result<Opened> {
         let path = model_path(model)?;
         let folder = ModelFolder::open(&path)?;
         let tokenizer = Tokenizer::load(&path)?;
         tokenizer.check_rows(u64::from(folder.config.vocab_size))?;
-        let adapter = adapter.map(|dir| Adapter::open(dir, &folder.config)).transpose()?;
+        let adapter = adapter_dir.map(|dir| Adapter::open(dir, &folder.config)).transpose()?;
         let copies = folder.copies();
         let mut opened = Opened { folder, tokenizer, adapter, unused: Vec::new(), copies };
         let (weights, notes) = opened.folder.weights(&opened.copies)?;
@@ -47,7 +53,36 @@ impl Opened {
             )));
         }
         opened.unused = notes.unused;
+        let bytes: usize = opened.folder.files.iter().map(|f| f.map.len()).sum();
+        if let Some(dir) = adapter_dir.filter(|_| bytes <= HASHED_AT_ONCE) {
+            opened.check_base(dir)?;
+        }
         Ok(opened)
+    }
+
+    /// Refuses an adapter that Paddock made for another base: it would answer nonsense.
+    pub fn check_base(&self, adapter_dir: &Path) -> anyhow::Result<()> {
+        let Some(made_for) = self.adapter.as_ref().and_then(|a| a.base.as_ref()) else {
+            return Ok(());
+        };
+        let storage = RealStorage;
+        let mut prints = Fingerprinter::new(&storage);
+        let mut hashes = Vec::new();
+        for file in &self.folder.files {
+            hashes.push(prints.record(&file.path)?.sha256);
+        }
+        let this = hashes.join("+");
+        if *made_for == this {
+            return Ok(());
+        }
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        Err(bad_input(format!(
+            "{}: this adapter was made for another model (weights {}…, here {}…). Use it with the model \
+             that it was trained on.",
+            adapter_dir.display(),
+            short(made_for),
+            short(&this)
+        )))
     }
 
     /// The weights in the core's order, read in place.
@@ -94,7 +129,7 @@ pub fn backend<'w>(
 ) -> anyhow::Result<Box<dyn Backend + 'w>> {
     match choice {
         BackendChoice::Auto | BackendChoice::Cpu => {
-            Ok(Box::new(Cpu::new(weights, threads.map(|t| t as usize))?))
+            Ok(Box::new(Cpu::new(weights, threads.unwrap_or(0) as usize, None)?))
         }
         BackendChoice::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
         BackendChoice::Wgpu | BackendChoice::Cuda => Err(bad_input(format!(

@@ -29,6 +29,7 @@ const COMPANIONS: [&str; 7] = [
 ];
 
 /// Where the exported numbers come from.
+#[allow(missing_docs, reason = "said in the variants")]
 pub enum Source<'a> {
     /// The checkpoint itself, plus scale · B·A where an adapter has it.
     Merged { weights: &'a Weights<'a>, adapter: Option<&'a Adapter> },
@@ -126,12 +127,18 @@ pub struct Export<'a> {
     pub config: &'a Config,
     /// Element type of the new weights; `None` keeps each tensor's own.
     pub dtype: Option<Dtype>,
+    /// The template that travels with the model.
+    pub template: Option<PathBuf>,
 }
 
 impl Export<'_> {
-    /// Writes the folder beside its final place and renames it when it is complete. Returns the files
-    /// written.
-    pub fn write(&self, source: &Source<'_>) -> anyhow::Result<Vec<PathBuf>> {
+    /// Writes the folder beside its final place, has it checked there, and renames it when it is
+    /// complete.
+    pub fn write(
+        &self,
+        source: &Source<'_>,
+        check: &mut dyn FnMut(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         if self.to.exists() {
             return Err(bad_input(format!(
                 "{}: already exists; choose a new folder, nothing is overwritten",
@@ -155,16 +162,15 @@ impl Export<'_> {
                 std::fs::copy(&file, partial.join(companion))?;
             }
         }
+        if let Some(template) = self.template.as_ref().filter(|t| t.is_file()) {
+            std::fs::copy(template, partial.join("template.json"))?;
+        }
         for entry in std::fs::read_dir(&partial)? {
             std::fs::File::open(entry?.path())?.sync_all()?;
         }
+        check(&partial)?;
         std::fs::rename(&partial, self.to)?;
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(self.to)? {
-            files.push(entry?.path());
-        }
-        files.sort();
-        Ok(files)
+        Ok(())
     }
 
     fn write_weights(&self, dir: &Path, source: &Source<'_>) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ pub mod export;
 pub mod folder;
 pub mod mmap;
 pub mod safetensors;
+pub mod verify;
 pub mod weights;
 
 pub use adapter::Adapter;

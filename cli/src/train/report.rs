@@ -11,6 +11,8 @@ use crate::run::events::{Event, Plan, Sample};
 pub trait Listener {
     /// Something happened.
     fn event(&mut self, event: &Event) -> anyhow::Result<()>;
+    /// What was recognised: to be shown, since nothing is guessed silently.
+    fn note(&mut self, what: &str);
     /// A stage without events of its own goes on (reading rows, say).
     fn busy(&mut self, what: &str);
 }
@@ -24,6 +26,7 @@ impl Listener for Stream {
         writeln!(out, "{}", event.to_line()?)?;
         Ok(out.flush()?)
     }
+    fn note(&mut self, _: &str) {}
     fn busy(&mut self, _: &str) {}
 }
 
@@ -84,6 +87,10 @@ impl Terminal {
 }
 
 impl Listener for Terminal {
+    fn note(&mut self, what: &str) {
+        self.say(what);
+    }
+
     fn busy(&mut self, what: &str) {
         let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
         if due {
@@ -172,7 +179,9 @@ pub fn plan_text(plan: &Plan) -> String {
 pub fn sample_text(sample: &Sample) -> String {
     let line = |text: &str| text.trim().replace('\n', "\n            ");
     let mut out = format!("  Prompt    {}\n", line(&sample.prompt));
-    for (name, text) in [("Wanted", &sample.reference), ("Before", &sample.base), ("After", &sample.tuned)] {
+    for (name, text) in
+        [("Wanted", &sample.reference), ("Before", &sample.base), ("After", &sample.tuned)]
+    {
         if let Some(text) = text {
             let text = if text.trim().is_empty() { "(nothing)" } else { text };
             out.push_str(&format!("  {name:<9} {}\n", line(text)));

@@ -166,8 +166,7 @@ impl<'a> Session<'a> {
         };
         let outcome = step(&mut *self.b, &self.model, &self.plan, &cores, &settings, watch)?;
         let tokens = micro.iter().map(|m| m.row_tokens as u64).sum();
-        let mut stepped =
-            Stepped { outcome, rows: rows.len() as u64, tokens, lr, bad_row: None };
+        let mut stepped = Stepped { outcome, rows: rows.len() as u64, tokens, lr, bad_row: None };
         match &stepped.outcome {
             Outcome::Updated(report) => self.run.stepped(report.loss, stepped.rows, tokens),
             Outcome::NotFinite { found, .. } => {
@@ -235,7 +234,8 @@ impl<'a> Session<'a> {
         let params = self.model.params.items.clone();
         let (run, half) = (self.run, self.model.params.len());
         let weights = tensors(&params, &[("", Region::Params, 0)]);
-        let moments = tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
+        let moments =
+            tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
         let b = RefCell::new(&mut *self.b);
         let write_weights = |out: &mut dyn Write| write_tensors(out, &weights, &b);
         let write_moments = |out: &mut dyn Write| write_tensors(out, &moments, &b);
@@ -260,7 +260,8 @@ impl<'a> Session<'a> {
         let params = self.model.params.items.clone();
         let moments = found.read(storage, OPTIMIZER)?;
         let list = tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
-        self.upload(&list, &moments).with_context(|| format!("{OPTIMIZER} of {}", found.path.display()))?;
+        self.upload(&list, &moments)
+            .with_context(|| format!("{OPTIMIZER} of {}", found.path.display()))?;
         self.run = Run::from_bytes(&found.read(storage, STATE)?)?;
         let elapsed = found.manifest.info.get("elapsed_s").and_then(|x| x.as_f64());
         Ok(elapsed.unwrap_or(0.0))
@@ -318,14 +319,15 @@ struct Tensor {
 
 /// For each (prefix, region, offset), every parameter's place there.
 fn tensors(params: &[Param], places: &[(&str, Region, u64)]) -> Vec<Tensor> {
-    let at = |&(prefix, region, offset): &(&str, Region, u64)| {
-        params.iter().map(move |p| Tensor {
+    let mut list = Vec::new();
+    for &(prefix, region, offset) in places {
+        list.extend(params.iter().map(|p| Tensor {
             name: format!("{prefix}{}", p.name),
             shape: [p.rows, p.cols],
             slot: Slot::new(region, offset + p.slot.offset, p.slot.len),
-        })
-    };
-    places.iter().flat_map(at).collect()
+        }));
+    }
+    list
 }
 
 /// The header of a safetensors file of these tensors.

@@ -75,7 +75,17 @@ impl Setup {
         if train.is_empty() {
             return Err(bad_input("no row is left to train on"));
         }
-        Ok(Setup { config, opened, method, template, train, validation, report, files, max_seq_len })
+        Ok(Setup {
+            config,
+            opened,
+            method,
+            template,
+            train,
+            validation,
+            report,
+            files,
+            max_seq_len,
+        })
     }
 
     /// Optimizer steps of one pass over the training rows.
@@ -134,7 +144,10 @@ fn method(config: &RunConfig, opened: &Opened) -> anyhow::Result<Method> {
     }
     if let Some(adapter) = &opened.adapter {
         // Shape and scale are the adapter's; dropout is the run's.
-        return Ok(Method::Lora(LoraConfig { dropout: config.lora_dropout as f32, ..adapter.lora }));
+        return Ok(Method::Lora(LoraConfig {
+            dropout: config.lora_dropout as f32,
+            ..adapter.lora
+        }));
     }
     let rank = u32::try_from(config.lora_rank)
         .map_err(|_| bad_input(format!("lora_rank is {}", config.lora_rank)))?;
