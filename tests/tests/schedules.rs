@@ -25,7 +25,12 @@ fn rates_are_those_of_transformers() {
         let factors = case["factor"].as_array().expect("factors");
         assert!(!factors.is_empty(), "{name}");
         for (step, factor) in (0..).zip(factors) {
-            let expected = 2e-4 * factor.as_f64().expect("a number");
+            let mut expected = 2e-4 * factor.as_f64().expect("a number");
+            // Beyond its end transformers' cosine would rise again; no run goes there, and ours stays
+            // at zero.
+            if kind == ScheduleKind::Cosine && step > warmup_steps.max(total_steps) {
+                expected = 0.0;
+            }
             let found = schedule.at(step);
             assert!((found - expected).abs() <= 1e-15, "{name}, step {step}: {found}, {expected}");
         }
