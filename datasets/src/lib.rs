@@ -56,6 +56,7 @@ pub mod readers;
 pub mod record;
 pub mod report;
 pub mod split;
+pub mod stories;
 pub mod template;
 pub mod tokenizer;
 

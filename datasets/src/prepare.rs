@@ -12,7 +12,7 @@ use crate::readers::{self, Detected, ReadOptions};
 use crate::record::{BadRow, BadRows, Record};
 use crate::report::EncodeReport;
 use crate::split::example_key;
-use crate::template::Template;
+use crate::template::{Compiled, Template};
 use crate::tokenizer::Tokenizer;
 
 /// Rows rendered and encoded at once.
@@ -104,6 +104,7 @@ pub fn load_examples(
 ) -> Result<Prepared> {
     let mut work = Work {
         options,
+        template: options.template.compile()?,
         tokenizer,
         examples: Vec::new(),
         report: EncodeReport::default(),
@@ -133,6 +134,7 @@ pub fn load_examples(
 
 struct Work<'a> {
     options: &'a PrepareOptions,
+    template: Compiled,
     tokenizer: &'a Tokenizer,
     examples: Vec<Example>,
     report: EncodeReport,
@@ -210,7 +212,7 @@ impl Work<'_> {
     /// Renders and encodes; runs on any thread.
     fn row(&self, record: &Record) -> Result<Done> {
         let row = self.first_row + record.row;
-        let rendered = self.options.template.render(record)?;
+        let rendered = self.template.render(record)?;
         let empty_answer = rendered.has_empty_answer();
         if empty_answer && !self.options.keep_empty_answers {
             let outcome = Err(DropReason::EmptyAnswer);

@@ -116,7 +116,7 @@ fn main() {
                 for _ in 0..rounds {
                     let start = clock();
                     run();
-                    best = best.min((clock() - start));
+                    best = best.min(clock() - start);
                 }
             }
             let rate = flops / best / 1e9;

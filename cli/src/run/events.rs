@@ -1,5 +1,5 @@
-//! What a run says while it goes on: `core-cli train --events jsonl` prints one such object a line on stdout, and
-//! the desktop app reads them. Each line carries `"v":1`.
+//! What a run says while it goes on: `core-cli train --events jsonl` prints one such object a line
+//! on stdout, and the desktop app reads them. Each line carries `"v":1`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::metrics::{Eval, Step};
 use super::number;
 
-/// The version of the stream. It grows when a field changes its meaning or goes away; fields and kinds that
-/// are merely added do not change it.
+/// The version of the stream. It grows when a field changes its meaning or goes away; fields and
+/// kinds that are merely added do not change it.
 pub const EVENTS_VERSION: u64 = 1;
 
 /// One thing that happened.
@@ -226,7 +226,8 @@ pub enum EventError {
     Malformed(String),
     /// A later version of the stream.
     #[error(
-        "event version {0}, but this program reads version {EVENTS_VERSION}: use one release for both"
+        "event version {0}, but this program reads version {EVENTS_VERSION}: use one release for \
+         both"
     )]
     Future(u64),
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::config::FileRecordToml;
+use super::config::RecordedFile;
 use crate::storage::whole::{FileRecord, hash_file, retry};
 use crate::storage::words::explain;
 use crate::storage::{Kind, Storage};
@@ -27,7 +27,10 @@ pub enum FingerprintError {
         path: PathBuf,
     },
     /// It changed while it was being read.
-    #[error("{} changed while it was being read; wait until it is written, then start again", path.display())]
+    #[error(
+        "{} changed while it was being read; wait until it is written, then start again",
+        path.display()
+    )]
     Moving {
         /// Which file.
         path: PathBuf,
@@ -81,13 +84,13 @@ impl<'s> Fingerprinter<'s> {
     }
 
     /// The entry for run.toml.
-    pub fn record(&mut self, path: &Path) -> Result<FileRecordToml, FingerprintError> {
+    pub fn record(&mut self, path: &Path) -> Result<RecordedFile, FingerprintError> {
         let FileRecord { bytes, sha256 } = self.of(path)?;
-        Ok(FileRecordToml { path: path.display().to_string(), bytes, sha256 })
+        Ok(RecordedFile { path: path.display().to_string(), bytes, sha256 })
     }
 
-    /// Compares a file with what it was. Reads it again only if its size or time differs; a file that was merely
-    /// touched is no change. Cheap enough for the start of every epoch.
+    /// Compares a file with what it was. Reads it again only if its size or time differs; a file
+    /// that was merely touched is no change. Cheap enough for the start of every epoch.
     pub fn verify(&mut self, path: &Path, expected: &FileRecord) -> Result<(), FingerprintError> {
         let found = self.of(path)?;
         if found == *expected {
@@ -123,16 +126,16 @@ fn difference(before: &FileRecord, now: &FileRecord) -> String {
     format!("{} bytes then, {} bytes now", before.bytes, now.bytes)
 }
 
-/// What differs between the files of a recorded run and those found now, one sentence each; empty if nothing
-/// does. The order counts: it decides the order of the rows.
-pub fn compare_recorded(recorded: &[FileRecordToml], now: &[FileRecordToml]) -> Vec<String> {
+/// What differs between the files of a recorded run and those found now, one sentence each; empty
+/// if nothing does. The order counts: it decides the order of the rows.
+pub fn compare_recorded(recorded: &[RecordedFile], now: &[RecordedFile]) -> Vec<String> {
     let mut differences = Vec::new();
     if recorded.len() != now.len() {
         differences.push(format!("{} files then, {} files now", recorded.len(), now.len()));
     }
     for (before, after) in recorded.iter().zip(now) {
         let record =
-            |file: &FileRecordToml| FileRecord { bytes: file.bytes, sha256: file.sha256.clone() };
+            |file: &RecordedFile| FileRecord { bytes: file.bytes, sha256: file.sha256.clone() };
         if record(before) != record(after) {
             let moved = if before.path == after.path { "" } else { "; the name was another" };
             let what = difference(&record(before), &record(after));
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn f59_recorded_files_are_compared_in_order() {
-        let file = |path: &str, bytes, sha256: &str| FileRecordToml {
+        let file = |path: &str, bytes, sha256: &str| RecordedFile {
             path: path.into(),
             bytes,
             sha256: sha256.into(),

@@ -1,8 +1,8 @@
 //! One run, one process: the lock file of a run folder.
 //!
-//! The operating system holds the lock (`flock`) and lets go of it when the process ends, however it ends. The file
-//! says who holds it, for messages. Where the file system knows no locks, the file's existence is the lock, and its
-//! contents decide whether the holder is gone.
+//! The operating system holds the lock (`flock`) and lets go of it when the process ends, however
+//! it ends. The file says who holds it, for messages. Where the file system knows no locks, the
+//! file's existence is the lock, and its contents decide whether the holder is gone.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -46,8 +46,8 @@ pub enum LockError {
     },
     /// A process on another machine may have it, and this file system cannot tell.
     #[error(
-        "{} was last used by process {} on {}, and this file system cannot tell whether that run is \
-         over; if it is, delete {LOCK_FILE} in it", path.display(), holder.pid, holder.host
+        "{} was last used by process {} on {}, and this file system cannot tell whether that run \
+         is over; if it is, delete {LOCK_FILE} in it", path.display(), holder.pid, holder.host
     )]
     Elsewhere {
         /// The run folder.
@@ -133,8 +133,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An empty file has no holder. The file itself stays: removing it could take away a lock that another
-        // process has just got. If this fails the next run says that it took the lock over.
+        // An empty file has no holder. The file itself stays: removing it could take away a lock
+        // that another process has just got. If this fails the next run says that it took the lock
+        // over.
         let _ = self.file.set_len(0);
         if self.by_existence {
             let _ = std::fs::remove_file(&self.path);
@@ -158,7 +159,8 @@ fn has_no_locks(error: &io::Error) -> bool {
     no_locks || error.kind() == ErrorKind::Unsupported
 }
 
-/// Who the file names; nobody if it is empty or unreadable (the lock itself is the operating system's).
+/// Who the file names; nobody if it is empty or unreadable (the lock itself is the operating
+/// system's).
 fn read_holder(path: &Path) -> Option<Holder> {
     let mut text = Vec::new();
     File::open(path).ok()?.take(4096).read_to_end(&mut text).ok()?;

@@ -8,4 +8,5 @@ pub mod folder;
 pub mod lock;
 pub mod metrics;
 mod number;
+pub mod publish;
 pub mod signals;

@@ -1,5 +1,5 @@
-//! Floating-point numbers in JSON, which has no NaN: a number that is none is written as `null` and read back
-//! as NaN, never as 0.
+//! Floating-point numbers in JSON, which has no NaN: a number that is none is written as `null` and
+//! read back as NaN, never as 0.
 
 use serde::{Deserialize, Deserializer, Serializer};
 

@@ -1,5 +1,6 @@
-//! Ctrl-C and its relatives: the first one asks the run to save and stop, the second one of the same kind ends
-//! the process at once. (Of the same kind: a service manager may send SIGTERM and SIGHUP together.)
+//! Ctrl-C and its relatives: the first one asks the run to save and stop, the second one of the
+//! same kind ends the process at once. (Of the same kind: a service manager may send SIGTERM and
+//! SIGHUP together.)
 
 use std::io;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use signal_hook::flag;
 /// The exit code of a run that was interrupted, whether it could save or not.
 pub const EXIT_INTERRUPTED: i32 = 130;
 
-/// Whether the run was asked to stop. Clones share the answer; asking costs one load, so it may be asked between
-/// micro-batches and layers.
+/// Whether the run was asked to stop. Clones share the answer; asking costs one load, so it may be
+/// asked between micro-batches and layers.
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     seen: Arc<AtomicUsize>,
@@ -24,8 +25,8 @@ const WATCHED: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 const WATCHED: [i32; 2] = [SIGINT, SIGTERM];
 
 impl Signals {
-    /// Watches SIGINT, SIGTERM and SIGHUP for the rest of the process's life. A signal that the process was told
-    /// to ignore (as `nohup` does with SIGHUP) stays ignored.
+    /// Watches SIGINT, SIGTERM and SIGHUP for the rest of the process's life. A signal that the
+    /// process was told to ignore (as `nohup` does with SIGHUP) stays ignored.
     pub fn install() -> io::Result<Self> {
         let signals = Self::default();
         let ignored = ignored_signals();
@@ -85,7 +86,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs this test program's ignored test `name` as a child, through a shell that may prepare it.
+    /// Runs this test program's ignored test `name` as a child, through a shell that may prepare
+    /// it.
     fn child(prepare: &str, name: &str) -> io::Result<std::process::ExitStatus> {
         let program = std::env::current_exe()?;
         let script = format!(

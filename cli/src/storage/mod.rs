@@ -1,9 +1,10 @@
-//! Files behind one small trait, so that the same checkpoint code runs on the real file system and on
-//! a simulated disk that fails, fills up and loses power.
+//! Files behind one small trait, so that the same checkpoint code runs on the real file system and
+//! on a simulated disk that fails, fills up and loses power.
 //!
-//! The trait stays at the level of single system calls: a `write` may be short and may be interrupted.
-//! What makes a whole file out of such calls (retries, hashing, fsync, rename) is written once, in
-//! [`whole`] and [`tree`], above the trait, and is therefore tested against every fault.
+//! The trait stays at the level of single system calls: a `write` may be short and may be
+//! interrupted. What makes a whole file out of such calls (retries, hashing, fsync, rename) is
+//! written once, in [`whole`] and [`tree`], above the trait, and is therefore tested against every
+//! fault.
 
 pub mod real;
 pub mod simulated;
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use real::RealStorage;
 
-/// What a directory entry is. Symbolic links are reported as such and never followed by [`Storage::metadata`].
+/// What a directory entry is. Symbolic links are reported as such and never followed by
+/// [`Storage::metadata`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.

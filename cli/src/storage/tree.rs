@@ -12,8 +12,8 @@ pub const TRASH_PREFIX: &str = ".trash-";
 /// Nothing that Paddock writes is nested deeper; a hostile folder must not exhaust the stack.
 const MOST_LEVELS: u32 = 32;
 
-/// Removes a directory: first it loses its name (rename, durable), then its contents go one by one. A
-/// power cut at any point leaves either the whole directory or a `.trash-` one.
+/// Removes a directory: first it loses its name (rename, durable), then its contents go one by one.
+/// A power cut at any point leaves either the whole directory or a `.trash-` one.
 pub fn remove_tree(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
     let trash = move_to_trash(storage, dir)?;
     empty_and_remove(storage, &trash, MOST_LEVELS)
@@ -28,8 +28,8 @@ pub fn move_to_trash(storage: &dyn Storage, dir: &Path) -> io::Result<PathBuf> {
     Ok(trash)
 }
 
-/// Removes what earlier runs left in `dir` under a temporary or trash name; `is_ours` says which of the
-/// other hidden names may go too. Returns the names removed.
+/// Removes what earlier runs left in `dir` under a temporary or trash name; `is_ours` says which of
+/// the other hidden names may go too. Returns the names removed.
 pub fn sweep(
     storage: &dyn Storage,
     dir: &Path,
@@ -50,8 +50,9 @@ pub fn remove_unnamed(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
     empty_and_remove(storage, dir, MOST_LEVELS)
 }
 
-/// Gives the finished directory `ready` the name `target`. What bears that name already is first moved
-/// aside under `aside` (a free name is derived from it) and stays there. Returns where it went.
+/// Gives the finished directory `ready` the name `target`. What bears that name already is first
+/// moved aside under `aside` (a free name is derived from it) and stays there. Returns where it
+/// went.
 pub fn publish(
     storage: &dyn Storage,
     ready: &Path,
@@ -60,12 +61,23 @@ pub fn publish(
 ) -> io::Result<Option<PathBuf>> {
     let (parent, _) = split(target)?;
     let mut moved = None;
+    // Where a call fails the old one gets its name back. If the call was carried out nevertheless
+    // (a lost reply) this does nothing or the right thing: a directory never replaces a full one.
+    let undo = |place: &Path, error| {
+        let _ = retry(|| storage.rename(place, target));
+        error
+    };
     if exists(storage, target)? {
         let place = free_name(storage, parent, aside)?;
-        retry(|| storage.rename(target, &place))?;
+        retry(|| storage.rename(target, &place)).map_err(|error| undo(&place, error))?;
         moved = Some(place);
     }
-    retry(|| storage.rename(ready, target))?;
+    let renamed = retry(|| storage.rename(ready, target));
+    match (renamed, &moved) {
+        (Ok(()), _) => {}
+        (Err(error), Some(place)) => return Err(undo(place, error)),
+        (Err(error), None) => return Err(error),
+    }
     retry(|| storage.sync_dir(parent))?;
     Ok(moved)
 }

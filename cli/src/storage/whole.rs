@@ -1,5 +1,5 @@
-//! Whole files out of single calls: interrupted and short calls are repeated, contents are hashed while
-//! they pass, and nothing counts as written before it is synced.
+//! Whole files out of single calls: interrupted and short calls are repeated, contents are hashed
+//! while they pass, and nothing counts as written before it is synced.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -151,8 +151,8 @@ impl Write for HashingWriter<'_> {
     }
 }
 
-/// Creates a file, lets `fill` write it, and syncs it. On failure the half-written file stays: it lies
-/// in a temporary place that the caller removes.
+/// Creates a file, lets `fill` write it, and syncs it. On failure the half-written file stays: it
+/// lies in a temporary place that the caller removes.
 ///
 /// # Errors
 /// `AlreadyExists` where the name is taken; otherwise what `fill` or the file system reported.
@@ -165,7 +165,8 @@ pub fn write_new(
     fill_and_sync(file.as_mut(), fill)
 }
 
-/// As [`write_new`], with room for `bytes` set aside first, so that a full disk shows before the work.
+/// As [`write_new`], with room for `bytes` set aside first, so that a full disk shows before the
+/// work.
 pub fn write_new_reserved(
     storage: &dyn Storage,
     path: &Path,
@@ -208,7 +209,8 @@ pub fn replace_file(storage: &dyn Storage, path: &Path, contents: &[u8]) -> io::
     let result = write_new(storage, &temporary, &mut |out| out.write_all(contents))
         .and_then(|_| retry(|| storage.rename(&temporary, path)));
     if let Err(error) = result {
-        // The old file is untouched; a temporary that cannot be removed now goes with the next call.
+        // The old file is untouched; a temporary that cannot be removed now goes with the next
+        // call.
         let _ = retry(|| storage.unlink(&temporary));
         return Err(error);
     }

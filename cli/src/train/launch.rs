@@ -18,7 +18,7 @@ use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, sweep};
 use crate::run::config::diff::{compare, permit};
 use crate::run::config::{
-    Continuation, FileRecordToml, Layers, Record, RunConfig, RunFile, Validation, Versions,
+    Continuation, RecordedFile, Layers, Record, RunConfig, RunFile, Validation, Versions,
 };
 use crate::run::events::{Event, Reason, Start, Warning};
 use crate::run::fingerprint::{Fingerprinter, compare_recorded};
@@ -234,7 +234,7 @@ fn record(setup: &Setup, session: &Session<'_>, storage: &dyn Storage) -> anyhow
     let data = setup
         .files
         .iter()
-        .map(|file| FileRecordToml {
+        .map(|file| RecordedFile {
             path: file.path.display().to_string(),
             bytes: file.fingerprint.bytes,
             sha256: file.fingerprint.sha256.clone(),

@@ -24,6 +24,8 @@ pub struct TableForm {
     pub quotes: bool,
     /// Whether the first row names the columns.
     pub header: bool,
+    /// Whether lines end in carriage return and line feed.
+    pub crlf: bool,
     /// Why, in words.
     pub why: String,
 }
@@ -82,7 +84,9 @@ pub fn detect_form(head: &[u8], extension: &str, choice: TableChoice) -> TableFo
             (None, false) => "the first row looks like data, so columns are column_1, column_2, …",
         }
     );
-    TableForm { delimiter, quotes, header, why }
+    let crlf =
+        head.iter().position(|&b| b == b'\n').is_some_and(|at| at > 0 && head[at - 1] == b'\r');
+    TableForm { delimiter, quotes, header, crlf, why }
 }
 
 fn sample(head: &[u8], delimiter: u8, quotes: bool) -> Vec<Vec<String>> {
@@ -137,6 +141,7 @@ pub struct CsvRows {
     file: PathBuf,
     row: u64,
     start_byte: u64,
+    crlf: bool,
     limit: usize,
     done: bool,
 }
@@ -160,6 +165,7 @@ impl CsvRows {
             file: file.to_path_buf(),
             row: 0,
             start_byte: byte,
+            crlf: form.crlf,
             limit,
             done: false,
         };
@@ -244,7 +250,9 @@ impl Iterator for CsvRows {
             Some(at) => (at.byte(), at.line()),
             None => (position.byte(), line),
         };
-        let byte = self.start_byte + byte;
+        // The parser takes a line's \r as its end and the \n as part of the next row.
+        let lag = u64::from(self.crlf && byte > 0);
+        let (byte, line) = (self.start_byte + byte + lag, line + lag);
         match more {
             Ok(false) => None,
             Ok(true) => {

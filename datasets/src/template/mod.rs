@@ -2,8 +2,14 @@
 //! written to `template.json`, travels with every artefact and has a content hash.
 
 pub mod alpaca;
+pub mod chat;
 pub mod columns;
+pub mod compiled;
+pub mod date;
+pub mod jinja;
+pub mod messages;
 pub mod pair;
+pub mod promptsource;
 pub mod rendered;
 
 use std::path::Path;
@@ -12,13 +18,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub use self::chat::Chat;
 pub use self::columns::Columns;
+pub use self::compiled::Compiled;
 pub use self::pair::Pair;
+pub use self::promptsource::PromptSource;
 pub use self::rendered::{Rendered, Role, Span};
 use crate::error::{Error, Result};
 use crate::readers::layout::PAIRS;
 use crate::readers::{Detected, Layout};
 use crate::record::Record;
+use crate::tokenizer::Tokenizer;
 
 /// Version of `template.json` that this program writes; it reads this and all older ones.
 pub const VERSION: u32 = 1;
@@ -47,6 +57,10 @@ pub enum Body {
     Alpaca,
     /// A bare pair.
     Prompt(Pair),
+    /// Promptsource: Jinja with `|||`.
+    Jinja(PromptSource),
+    /// A chat template.
+    Chat(Chat),
 }
 
 impl Template {
@@ -145,34 +159,51 @@ impl Template {
         hex(&Sha256::digest(unnamed.to_json().as_bytes()))
     }
 
-    /// Prompt and answer of a row.
+    /// The model's own chat template; `today` (2026-01-31) is the day that it may tell.
+    pub fn chat(tokenizer: &Tokenizer, today: &str) -> Option<Self> {
+        let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
+        let body = Chat {
+            jinja: tokenizer.chat_template()?.to_string(),
+            bos_token: text(tokenizer.bos()),
+            eos_token: text(tokenizer.eos()),
+            specials: tokenizer.special_texts().map(str::to_string).collect(),
+            today: today.to_string(),
+        };
+        Some(Self::of("chat", Columns::default(), Body::Chat(body)))
+    }
+
+    /// A Jinja template in promptsource's form.
+    pub fn jinja(name: &str, jinja: &str, answer_choices: Option<&str>) -> Self {
+        let body = PromptSource {
+            jinja: jinja.to_string(),
+            answer_choices: answer_choices.map(str::to_string),
+            between: "\n".to_string(),
+            ..PromptSource::default()
+        };
+        Self::of(name, Columns::default(), Body::Jinja(body))
+    }
+
+    /// Makes it ready for many rows.
     ///
     /// # Errors
-    /// [`Error::Render`] where a column is missing or holds no text. A null or blank answer is no
-    /// error here: see [`Rendered::has_empty_answer`].
+    /// [`Error::TemplateAt`] names line and column of a fault in Jinja source.
+    pub fn compile(&self) -> Result<Compiled> {
+        Compiled::new(self)
+    }
+
+    /// Prompt and answer of one row; for many rows compile once.
     pub fn render(&self, record: &Record) -> Result<Rendered> {
-        match &self.body {
-            Body::Alpaca => alpaca::render(&self.name, &self.columns, record),
-            Body::Prompt(pair) => pair.render(&self.name, &self.columns, record),
-        }
+        self.compile()?.render(record)
     }
 
     /// What the model is given, for a row that need not have an answer.
     pub fn render_prompt(&self, record: &Record) -> Result<Rendered> {
-        match &self.body {
-            Body::Alpaca => alpaca::render_prompt(&self.name, &self.columns, record),
-            Body::Prompt(pair) => pair.render_prompt(&self.name, &self.columns, record),
-        }
+        self.compile()?.render_prompt(record)
     }
 
     /// What the model is given for a question typed by a person.
     pub fn render_question(&self, question: &str, input: &str) -> Result<Rendered> {
-        let (prompt, context) = match &self.body {
-            Body::Alpaca => (self.columns.prompt_or("instruction"), self.columns.input_or("input")),
-            Body::Prompt(_) => (self.columns.prompt_or("prompt"), self.columns.input_or("input")),
-        };
-        let record = Record::from_pairs([(prompt, question.into()), (context, input.into())]);
-        self.render_prompt(&record)
+        self.compile()?.render_question(question, input)
     }
 }
 

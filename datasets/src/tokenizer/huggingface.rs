@@ -126,6 +126,7 @@ pub fn add_missing(root: &mut Value, extra: &[(u32, Value)]) {
         *slot = json!([]);
     }
     let Some(list) = slot.as_array_mut() else { return };
+    let before = list.len();
     for (id, entry) in extra {
         let content = entry.get("content").and_then(Value::as_str).unwrap_or_default();
         if list.iter().any(|t| t.get("content").and_then(Value::as_str) == Some(content)) {
@@ -138,7 +139,10 @@ pub fn add_missing(root: &mut Value, extra: &[(u32, Value)]) {
             "special": flag("special"),
         }));
     }
-    list.sort_by_key(|t| t.get("id").and_then(Value::as_u64));
+    if list.len() > before {
+        // The library numbers new tokens in the order of the list.
+        list.sort_by_key(|t| t.get("id").and_then(Value::as_u64));
+    }
 }
 
 /// Builds the library's tokenizer: no truncation, padding or tokens put around a text; special

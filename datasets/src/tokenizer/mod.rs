@@ -3,6 +3,7 @@
 //! only in text that a template wrote itself.
 
 pub mod huggingface;
+pub mod join;
 pub mod sentencepiece;
 pub mod settings;
 pub mod stream;
@@ -256,6 +257,11 @@ impl Tokenizer {
     /// True for control tokens (BOS, EOS, end of turn, …).
     pub fn is_special(&self, id: u32) -> bool {
         self.specials.iter().any(|token| token.id == id)
+    }
+
+    /// Texts of the control tokens.
+    pub fn special_texts(&self) -> impl Iterator<Item = &str> {
+        self.specials.iter().map(|token| token.content.as_str())
     }
 
     /// Text of tokens; with `skip_special` control tokens leave none.

@@ -3,6 +3,9 @@
 use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
+/// Tokens held back at most: a model may emit bytes that never become a character.
+const MOST_HELD: usize = 32;
+
 /// Decodes one token after another.
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
@@ -28,7 +31,7 @@ impl<'a> StreamDecoder<'a> {
         self.ids.push(id);
         let (known, all) = self.texts()?;
         // A replacement character at the end may be the first half of a character.
-        if all.ends_with('\u{fffd}') && self.ids.len() - self.given < 4 {
+        if all.ends_with('\u{fffd}') && self.ids.len() - self.given < MOST_HELD {
             return Ok(String::new());
         }
         Ok(self.give(&known, &all))

@@ -12,9 +12,12 @@ use tokenizers::Model;
 use tokenizers::models::ModelWrapper;
 
 use crate::tokenizer::Encoded;
+use crate::tokenizer::join::{Ranks, join, pair};
 
 /// Words longer than this are not remembered.
 const MAX_REMEMBERED: usize = 64;
+/// Words longer than this are joined here: the library's queue is slow on very long ones.
+const LONG: usize = 256;
 /// How many words are remembered.
 const CAPACITY: usize = 1 << 18;
 
@@ -38,7 +41,12 @@ pub struct Words {
     ascii: Vec<bool>,
     /// Characters of each entry; 0 for the byte entries.
     lengths: Vec<u32>,
-    /// First byte entry to the 256th, to tell how many bytes a run of them covers.
+    /// Joins and their ranks.
+    ranks: Ranks,
+    /// The entry of a character.
+    letters: FxHashMap<char, u32>,
+    /// The entry of each byte.
+    bytes: Vec<u32>,
     remembered: RwLock<FxHashMap<Box<str>, Box<[u32]>>>,
 }
 
@@ -95,7 +103,10 @@ impl Words {
                 ascii[left * 128 + right] = true;
             }
         }
-        Some(Self { prefix, pairs, ascii, lengths, remembered: RwLock::default() })
+        let (letters, bytes) = letters_and_bytes(vocab)?;
+        let ranks = ranks_of(model, vocab)?;
+        let remembered = RwLock::default();
+        Some(Self { prefix, pairs, ascii, lengths, ranks, letters, bytes, remembered })
     }
 
     fn may_cut(&self, left: char, right: char) -> bool {
@@ -155,6 +166,10 @@ impl Words {
                 ids.extend_from_slice(tokens);
                 continue;
             }
+            if word.len() > LONG {
+                ids.extend(join(&self.ranks, self.letters(word)));
+                continue;
+            }
             let tokens = model.tokenize(word).map_err(|e| e.to_string())?;
             let tokens: Box<[u32]> = tokens.iter().map(|t| t.id).collect();
             ids.extend_from_slice(&tokens);
@@ -172,6 +187,22 @@ impl Words {
             }
         }
         Ok(())
+    }
+
+    /// The word as single characters; such as have no entry as their bytes.
+    fn letters(&self, word: &str) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(word.len());
+        for c in word.chars() {
+            match self.letters.get(&c) {
+                Some(id) => ids.push(*id),
+                None => {
+                    let mut buffer = [0; 4];
+                    let bytes = c.encode_utf8(&mut buffer).bytes();
+                    ids.extend(bytes.map(|b| self.bytes[usize::from(b)]));
+                }
+            }
+        }
+        ids
     }
 
     /// Where each new token stands in the source: entries count characters, byte entries bytes.
@@ -204,6 +235,11 @@ impl Words {
                 let mut left = chars;
                 if pending_prefix {
                     (left, pending_prefix) = (left - 1, false);
+                    if left == 0 {
+                        // A prefix alone is said to stand where the first character does.
+                        out.offsets.push((base + start, base + at + width(at)));
+                        continue;
+                    }
                 }
                 for _ in 0..left {
                     at += width(at);
@@ -213,6 +249,41 @@ impl Words {
             out.offsets.push((base + start, base + end));
         }
     }
+}
+
+type Vocab = serde_json::Map<String, Value>;
+
+fn id_of(vocab: &Vocab, token: &str) -> Option<u32> {
+    vocab.get(token).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok())
+}
+
+fn letters_and_bytes(vocab: &Vocab) -> Option<(FxHashMap<char, u32>, Vec<u32>)> {
+    let mut letters = FxHashMap::default();
+    for token in vocab.keys() {
+        let mut chars = token.chars();
+        if let (Some(c), None) = (chars.next(), chars.next()) {
+            letters.insert(c, id_of(vocab, token)?);
+        }
+    }
+    let bytes =
+        (0..=255u8).map(|b| id_of(vocab, &format!("<0x{b:02X}>"))).collect::<Option<_>>()?;
+    Some((letters, bytes))
+}
+
+fn ranks_of(model: &Value, vocab: &Vocab) -> Option<Ranks> {
+    let mut ranks = Ranks::default();
+    for (rank, merge) in model.get("merges")?.as_array()?.iter().enumerate() {
+        let (left, right) = match merge {
+            Value::String(text) => text.split_once(' ')?,
+            Value::Array(two) => (two.first()?.as_str()?, two.get(1)?.as_str()?),
+            _ => return None,
+        };
+        let joined = id_of(vocab, &format!("{left}{right}"))?;
+        let key = pair(id_of(vocab, left)?, id_of(vocab, right)?);
+        // The library keeps the last of equal merges.
+        ranks.insert(key, (u32::try_from(rank).ok()?, joined));
+    }
+    Some(ranks)
 }
 
 fn key(left: char, right: char) -> u64 {

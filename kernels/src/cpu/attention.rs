@@ -14,8 +14,8 @@ use super::Ctx;
 use super::pack::{self, View};
 use super::pool::Scratch;
 use super::simd::{Kernel, Simd};
-use super::tiles::{Cut, KC, NV, Out, Packed, Panels, ROW_STRIDE, Tile, for_blocks, multiply};
 use super::tiles::{A_PANEL, tile_rows};
+use super::tiles::{Cut, KC, NV, Out, Packed, Panels, ROW_STRIDE, Tile, for_blocks, multiply};
 use super::vmath::{exp, get, largest, put, scale};
 
 pub mod backward;

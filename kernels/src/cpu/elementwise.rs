@@ -3,7 +3,7 @@
 use super::Ctx;
 use super::simd::{Kernel, Simd};
 use super::tiles::{Cut, Out, for_blocks};
-use super::vmath::{axpy, dot, get, put};
+use super::vmath::{self, axpy, dot, get, put};
 
 /// Elements of a task: 16 KiB of each array.
 const BLOCK: usize = 4096;
@@ -22,6 +22,22 @@ pub fn accumulate(ctx: Ctx<'_>, dst: &mut [f32], src: &[f32], scale: f32) {
     for_blocks(ctx.pool, src.len(), 1, outs, |block, _, [mut dst], _| {
         let dst = dst.flat();
         ctx.level.run(Run(dst, &src[block * BLOCK..][..dst.len()], scale));
+    });
+}
+
+/// dst *= factor
+pub fn scale(ctx: Ctx<'_>, dst: &mut [f32], factor: f32) {
+    struct Run<'a>(&'a mut [f32], f32);
+    impl Kernel for Run<'_> {
+        type Out = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            vmath::scale(s, self.1, self.0);
+        }
+    }
+    let work = dst.len();
+    for_blocks(ctx.pool, work, 1, [Out::rows(dst, 1, BLOCK)], |_, _, [mut dst], _| {
+        ctx.level.run(Run(dst.flat(), factor));
     });
 }
 
@@ -59,7 +75,8 @@ pub fn norm_squared(ctx: Ctx<'_>, x: &[f32]) -> f32 {
     }
     let mut sums = [0.0f32; 256];
     let stretch = x.len().div_ceil(sums.len()).max(1);
-    let outs = [Out { data: &mut sums, stride: 1, width: 1, cut: Cut::Even { rows: 256, block: 1 } }];
+    let outs =
+        [Out { data: &mut sums, stride: 1, width: 1, cut: Cut::Even { rows: 256, block: 1 } }];
     for_blocks(ctx.pool, 2 * x.len(), 1, outs, |i, _, [mut sum], _| {
         let part = &x[(i * stretch).min(x.len())..((i + 1) * stretch).min(x.len())];
         let total: f64 = part.chunks(BLOCK).map(|b| f64::from(ctx.level.run(Run(b)))).sum();

@@ -206,14 +206,7 @@ fn judge(
 }
 
 /// row = factor · row - Σ_e coeff_e · onehot(target_e)
-fn finish(
-    ctx: Ctx<'_>,
-    row: &mut [f32],
-    factor: f32,
-    coeff: &[f32],
-    batch: &Batch,
-    m: usize,
-) {
+fn finish(ctx: Ctx<'_>, row: &mut [f32], factor: f32, coeff: &[f32], batch: &Batch, m: usize) {
     ctx.level.run(Scale(row, factor));
     for e in entries(batch, m) {
         row[batch.targets[e] as usize] -= coeff[e];

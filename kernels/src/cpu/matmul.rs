@@ -9,6 +9,7 @@
 //! copied (it stays in level 1) and multiplied with all columns. The sum of an element depends on K
 //! alone, so neither the cut nor the number of threads changes a bit.
 
+use super::matvec;
 use super::pack::{self, View};
 use super::pool::{Pool, Scratch};
 use super::simd::{Kernel, Level, Simd};
@@ -74,10 +75,13 @@ const NC: usize = 384;
 
 /// Computes `p` into `out`, whose rows are `p.n` long.
 pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
-    let k: usize = p.parts.iter().map(|part| part.k).sum();
     if p.m == 0 || p.n == 0 {
         return;
     }
+    if p.m <= matvec::ROWS && p.parts.iter().all(matvec::serves) {
+        return matvec::product(pool, level, p, out);
+    }
+    let k: usize = p.parts.iter().map(|part| part.k).sum();
     let (row_block, col_block) = cut(p.m, p.n, pool.threads());
     let cut = Cut::Even { rows: p.m, block: row_block };
     let out = Out { data: out, stride: p.n, width: col_block, cut };
@@ -91,7 +95,11 @@ pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
 /// Returns the rows and the columns of a task.
 fn cut(m: usize, n: usize, threads: usize) -> (usize, usize) {
     let wanted = if threads == 1 { 1 } else { 4 * threads };
-    let col_block = even(n, NC, 32);
+    let mut col_block = even(n, NC, 32);
+    if m < 256 {
+        // Few rows: only columns can be shared out.
+        col_block = col_block.min(even(n, n.div_ceil(wanted).max(64), 32));
+    }
     let across = n.div_ceil(col_block);
     let down = wanted.div_ceil(across).min(m.div_ceil(256)).max(1);
     (even(m, m.div_ceil(down), 1), col_block)
@@ -124,17 +132,37 @@ impl Kernel for Block<'_, '_> {
         let row_step = even(rows, tiles::tile_rows::<S>(), 1);
         let b = Scratch::grow(&mut self.scratch.b, cols.next_multiple_of(width) * stretch);
         let a = Scratch::grow(&mut self.scratch.a, A_PANEL);
+        let direct = Direct::of(&self.p, rows, cols, row_step, width);
         let mut add = self.p.add;
         let mut from = 0;
         loop {
             let len = stretch.min(k - from);
-            let packed = pack_b(s, &self.p, from, len, self.col, cols, b);
+            // Columns from here on are packed.
+            let first_packed = if direct.b.is_some() { cols / width * width } else { 0 };
+            let (left, n) = (self.col + first_packed, cols - first_packed);
+            pack_b(s, &self.p, from, len, left, n, &mut b[first_packed * len..]);
             for row in (0..rows).step_by(row_step) {
                 let m = row_step.min(rows - row);
-                pack_a(s, &self.p, from, len, self.row + row, m, packed, a);
-                for (col, panel) in (0..cols).step_by(width).zip(b.chunks(width * len.max(1))) {
+                let (a, packed) = match direct.a {
+                    Some(v) => {
+                        let at = from * v.stride + self.row + row;
+                        (&v.data[at.min(v.data.len())..], Packed::ByCols { stride: v.stride })
+                    }
+                    None => {
+                        let packed = pack_a(s, &self.p, from, len, self.row + row, m, a);
+                        (&*a, packed)
+                    }
+                };
+                for col in (0..cols).step_by(width) {
                     let n = width.min(cols - col);
-                    let panels = Panels { a, packed, b: panel, b_stride: width, k: len };
+                    let (b, b_stride) = match direct.b {
+                        Some(v) if n == width => {
+                            let at = from * v.stride + self.col + col;
+                            (&v.data[at.min(v.data.len())..], v.stride)
+                        }
+                        _ => (&b[col * len..], width),
+                    };
+                    let panels = Panels { a, packed, b, b_stride, k: len };
                     let out = self.tile.part(row, col, m, n);
                     tiles::multiply(s, panels, self.p.alpha, add, out);
                 }
@@ -145,6 +173,30 @@ impl Kernel for Block<'_, '_> {
                 break;
             }
         }
+    }
+}
+
+/// Operands that are read where they lie: packing pays only if a panel is used several times.
+#[derive(Clone, Copy, Default)]
+struct Direct<'a> {
+    /// aᵀ, where few columns use it.
+    a: Option<View<'a, f32>>,
+    /// b, where few rows use it.
+    b: Option<View<'a, f32>>,
+}
+
+impl<'a> Direct<'a> {
+    fn of(p: &Product<'a>, rows: usize, cols: usize, row_step: usize, width: usize) -> Direct<'a> {
+        let [part] = p.parts else { return Direct::default() };
+        let a = match part.a {
+            Left::Cols(v) if cols <= width => Some(v),
+            _ => None,
+        };
+        let b = match part.b {
+            Right::Rows(Elems::F32(v)) if rows <= 2 * row_step => Some(v),
+            _ => None,
+        };
+        Direct { a, b }
     }
 }
 
@@ -164,7 +216,7 @@ fn pieces<'a>(
     })
 }
 
-/// Packs the columns `col..col + n` of b for a stretch of k; says how a is to be packed.
+/// Packs the columns `col..col + n` of b for a stretch of k.
 #[inline(always)]
 fn pack_b<S: Simd>(
     s: S,
@@ -174,9 +226,11 @@ fn pack_b<S: Simd>(
     col: usize,
     n: usize,
     b: &mut [f32],
-) -> Packed {
+) {
     let width = NV * S::LANES;
-    let mut packed = Packed::ByRows;
+    if n == 0 {
+        return;
+    }
     for (part, k, part_len, at) in pieces(p, from, len) {
         let at = &mut b[at * width..];
         let panel = len * width;
@@ -188,14 +242,10 @@ fn pack_b<S: Simd>(
             Right::Cols(Elems::Bf16(v)) => pack::b_cols(s, v, k, part_len, col, n, panel, at),
             Right::Cols(Elems::F16(v)) => pack::b_cols(s, v, k, part_len, col, n, panel, at),
         }
-        if matches!(part.a, Left::Cols(_)) {
-            packed = Packed::ByCols;
-        }
     }
-    packed
 }
 
-/// Packs rows `row..row + m` of a for a stretch of k.
+/// Packs rows `row..row + m` of a for a stretch of k, and says how.
 #[inline(always)]
 fn pack_a<S: Simd>(
     s: S,
@@ -204,20 +254,17 @@ fn pack_a<S: Simd>(
     len: usize,
     row: usize,
     m: usize,
-    packed: Packed,
     a: &mut [f32],
-) {
+) -> Packed {
+    let by_cols = p.parts.iter().any(|part| matches!(part.a, Left::Cols(_)));
     for (part, k, part_len, at) in pieces(p, from, len) {
-        match (part.a, packed) {
-            (Left::Rows(v), Packed::ByRows) => {
-                pack::a_rows(v, row, m, k, part_len, &mut a[at..]);
-            }
-            (Left::Cols(v), Packed::ByCols) => {
-                pack::a_cols(s, v, row, m, k, part_len, &mut a[at * COL_STRIDE..]);
-            }
-            _ => panic!("the left operands of one product must lie the same way"),
+        match part.a {
+            Left::Rows(v) if !by_cols => pack::a_rows(v, row, m, k, part_len, &mut a[at..]),
+            Left::Cols(v) => pack::a_cols(s, v, row, m, k, part_len, &mut a[at * COL_STRIDE..]),
+            Left::Rows(_) => panic!("the left operands of one product must lie the same way"),
         }
     }
+    if by_cols { Packed::ByCols { stride: COL_STRIDE } } else { Packed::ByRows }
 }
 
 /// α inp (n,I) · wᵀ (O,I): a part and the shape of out (n,O).

@@ -4,7 +4,8 @@
 //! formula first. Results depend on the SIMD level and on shapes, never on the number of threads.
 
 use paddock_core::backend::{
-    AdamW, AttentionGrads, AttentionSaved, Backend, Dropout, Heads, LossSlots, Write,
+    AdamW, AttentionGrads, AttentionSaved, Backend, Dropout, Heads, LoraGrads, LoraMats, LoraSlots,
+    LossSlots, Write,
 };
 use paddock_core::batch::{Batch, Rows};
 use paddock_core::config::Config;
@@ -19,7 +20,9 @@ pub mod dropout;
 pub mod elementwise;
 pub mod embed;
 pub mod linear_cross_entropy;
+pub mod lora;
 pub mod matmul;
+pub mod matvec;
 pub mod memory;
 pub mod pack;
 pub mod pool;
@@ -430,6 +433,70 @@ impl Backend for Cpu<'_> {
         Ok(())
     }
 
+    fn lora_linear_forward(
+        &mut self,
+        out: Slot,
+        inp: Slot,
+        w: Mat,
+        mats: LoraMats,
+        slots: LoraSlots,
+    ) -> Result<()> {
+        let mut dropped = or_empty(None);
+        if let Some(dropout) = slots.dropout {
+            self.dropout_forward(slots.dropped, inp, w.cols, dropout)?;
+            dropped = slots.dropped.first(inp.len);
+        }
+        let (ctx, memory, weights) = parts!(self);
+        let (a, b) = (slot_of(mats.a), slot_of(mats.b));
+        let views =
+            memory.views("lora_linear_forward", [out, slots.s, inp, dropped, slot_of(w), a, b])?;
+        let [out, s, inp, dropped, trained, a, b] = views;
+        let layer = lora_layer(weights, w, mats, (trained, a, b))?;
+        let a_input = if dropped.is_empty() { &*inp } else { dropped };
+        lora::forward(ctx, out, s, inp, a_input, layer);
+        Ok(())
+    }
+
+    fn lora_linear_backward(
+        &mut self,
+        grads: LoraGrads,
+        dout: Slot,
+        inp: Slot,
+        w: Mat,
+        mats: LoraMats,
+        slots: LoraSlots,
+    ) -> Result<()> {
+        let mut dropped = or_empty(None);
+        if let Some(dropout) = slots.dropout {
+            self.dropout_forward(slots.dropped, inp, w.cols, dropout)?;
+            dropped = slots.dropped.first(inp.len);
+        }
+        let (ctx, memory, weights) = parts!(self);
+        // With dropout the gradient of the input takes the long way below.
+        let fused = grads.dinp.filter(|_| slots.dropout.is_none());
+        let dinp = or_empty(fused.map(|(slot, _)| slot));
+        let (a, b) = (slot_of(mats.a), slot_of(mats.b));
+        let places = [grads.da, grads.db, slots.ds, dinp, dout, slots.s, inp, dropped];
+        let [da, db, ds, dinp, dout_at, s, inp_at, dropped_at] = places;
+        let slots_all = [da, db, ds, dinp, dout_at, s, inp_at, dropped_at, slot_of(w), a, b];
+        let views = memory.views("lora_linear_backward", slots_all)?;
+        let [da, db, ds, dinp, dout_view, s, inp_view, dropped_view, trained, a, b] = views;
+        let layer = lora_layer(weights, w, mats, (trained, a, b))?;
+        let a_input = if dropped_view.is_empty() { &*inp_view } else { dropped_view };
+        lora::backward_weights(ctx, (da, db), ds, dout_view, (s, a_input), layer);
+        if let Some((_, write)) = fused {
+            lora::backward_input(ctx, dinp, write, ds, dout_view, layer);
+            return Ok(());
+        }
+        let (Some((dinp, write)), Some(dropout)) = (grads.dinp, slots.dropout) else {
+            return Ok(());
+        };
+        self.matmul_backward_input(dinp, dout, w, 1.0, write)?;
+        let (ds, dropped) = (slots.ds, slots.dropped.first(inp.len));
+        self.matmul_backward_input(dropped, ds, mats.a, mats.scale, Write::Set)?;
+        self.dropout_backward(dinp, dropped, w.cols, dropout)
+    }
+
     fn norm_squared(&mut self, out: Slot, x: Slot) -> Result<()> {
         let (ctx, memory, _) = parts!(self);
         let [out, x] = memory.views("norm_squared", [out, x])?;
@@ -449,6 +516,24 @@ fn head<'a>(inp: &'a [f32], w: matmul::Elems<'a>, mat: Mat) -> lce::Head<'a> {
     lce::Head { inp, w, vocab: mat.rows as usize, dim: mat.cols as usize }
 }
 
+/// The matrices of an adapted layer.
+fn lora_layer<'a>(
+    weights: &'a Weights<'_>,
+    w: Mat,
+    mats: LoraMats,
+    (trained, a, b): (&'a [f32], &'a [f32], &'a [f32]),
+) -> Result<lora::Layer<'a>> {
+    Ok(lora::Layer {
+        w: elems(weights, w, trained)?,
+        a: elems(weights, mats.a, a)?,
+        b: elems(weights, mats.b, b)?,
+        outputs: w.rows as usize,
+        inputs: w.cols as usize,
+        rank: mats.a.rows as usize,
+        scale: mats.scale,
+    })
+}
+
 fn positions(batch: &Batch, rows: Rows) -> &[u32] {
     match rows {
         Rows::All => &batch.positions,
@@ -459,9 +544,7 @@ fn positions(batch: &Batch, rows: Rows) -> &[u32] {
 fn check(op: &'static str, operand: &'static str, found: usize, expected: usize) -> Result<()> {
     match found == expected {
         true => Ok(()),
-        false => {
-            Err(Error::Shape { op, operand, found: found as u64, expected: expected as u64 })
-        }
+        false => Err(Error::Shape { op, operand, found: found as u64, expected: expected as u64 }),
     }
 }
 

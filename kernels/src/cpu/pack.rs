@@ -40,8 +40,14 @@ pub fn a_cols<S: Simd>(
     len: usize,
     panel: &mut [f32],
 ) {
-    for (i, dst) in panel.chunks_mut(COL_STRIDE).take(len).enumerate() {
-        let src = a.row(k + i, row, m);
+    for (i, dst) in panel.chunks_exact_mut(COL_STRIDE).take(len).enumerate() {
+        let at = (k + i) * a.stride + row;
+        // Whole vectors where the matrix goes on: what lies beyond the m-th is not used.
+        if m <= S::LANES && at + S::LANES <= a.data.len() {
+            s.store(dst, s.load(&a.data[at..at + S::LANES]));
+            continue;
+        }
+        let src = &a.data[at..at + m];
         for (src, dst) in src.chunks(S::LANES).zip(dst.chunks_mut(S::LANES)) {
             s.store(dst, s.load_part(src));
         }
@@ -99,6 +105,10 @@ pub fn b_cols<S: Simd, E: Elem>(
         let panel = &mut panels[first / width * panel_len + first % width..];
         for i in (0..len).step_by(S::LANES) {
             let part = S::LANES.min(len - i);
+            if rows == S::LANES && part == S::LANES {
+                turn_block(s, b, col + first, k + i, &mut panel[i * width..]);
+                continue;
+            }
             let mut block = [s.splat(0.0); MAX_LANES];
             for (j, v) in block.iter_mut().take(rows).enumerate() {
                 let src = b.row(col + first + j, k + i, part);
@@ -110,6 +120,19 @@ pub fn b_cols<S: Simd, E: Elem>(
             }
         }
     }
-    // The second half of the last panel may have had no rows: what it holds is multiplied into
-    // columns that are not stored, but must not be NaN from an earlier use in a debug check.
+}
+
+/// Turns the whole block of LANES rows and columns at (row, k); rows of `panel` are NV vectors.
+#[inline(always)]
+fn turn_block<S: Simd, E: Elem>(s: S, b: View<'_, E>, row: usize, k: usize, panel: &mut [f32]) {
+    let width = NV * S::LANES;
+    let mut block = [s.splat(0.0); MAX_LANES];
+    for j in 0..S::LANES {
+        block[j] = E::load(s, b.row(row + j, k, S::LANES));
+    }
+    s.transpose(&mut block);
+    let panel = &mut panel[..(S::LANES - 1) * width + S::LANES];
+    for j in 0..S::LANES {
+        s.store(&mut panel[j * width..], block[j]);
+    }
 }

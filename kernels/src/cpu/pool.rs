@@ -67,8 +67,9 @@ impl Pool {
                 Some(builder.build().map_err(build)?)
             }
         };
-        let scratch =
-            (0..threads).map(|_| Mutex::new(Scratch { a: vec![], b: vec![], c: vec![], counts: vec![] })).collect();
+        let scratch = (0..threads)
+            .map(|_| Mutex::new(Scratch { a: vec![], b: vec![], c: vec![], counts: vec![] }))
+            .collect();
         Ok(Pool { workers, scratch })
     }
 

@@ -92,7 +92,8 @@ impl<E: Elem> Kernel for Backward<'_, E> {
     fn run<S: Simd>(mut self, s: S) {
         let dim = self.dinp.cols();
         for (i, &rstd) in self.saved.rstd.iter().enumerate() {
-            let (dout, inp) = (&self.saved.dout[i * dim..][..dim], &self.saved.inp[i * dim..][..dim]);
+            let (dout, inp) =
+                (&self.saved.dout[i * dim..][..dim], &self.saved.inp[i * dim..][..dim]);
             let mut sum = s.splat(0.0);
             let parts = dout.chunks(S::LANES).zip(self.weight.chunks(S::LANES));
             for ((g, w), x) in parts.clone().zip(inp.chunks(S::LANES)) {

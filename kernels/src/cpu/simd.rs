@@ -25,7 +25,9 @@ pub enum LevelError {
     #[error("unknown SIMD level \"{0}\"; expected avx512, avx2 or scalar")]
     Unknown(String),
     /// The processor lacks it.
-    #[error("this processor has no {wanted}; the best it has is {best} (leave the level out to use it)")]
+    #[error(
+        "this processor has no {wanted}; the best it has is {best} (leave the level out to use it)"
+    )]
     Missing {
         /// What was asked for.
         wanted: Level,
@@ -152,8 +154,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// To the nearest integer, ties to even (for |a| < 2^22).
     fn round(self, a: Self::V) -> Self::V;
-    /// 2^n for integral n in -126..=127.
-    fn exp2i(self, n: Self::V) -> Self::V;
+    /// a * 2^n for integral n in -252..=254, rounded once unless it is subnormal.
+    fn scale2(self, a: Self::V, n: Self::V) -> Self::V;
     /// Per lane: `if a < b { x } else { y }`.
     fn if_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// Sum of the lanes: halves are added until one lane is left (the same order at every call).
@@ -256,8 +258,13 @@ impl Simd for Scalar {
         lanes(|i| (a[i] + BIG) - BIG)
     }
     #[inline(always)]
-    fn exp2i(self, n: Self::V) -> Self::V {
-        lanes(|i| f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
+    fn scale2(self, a: Self::V, n: Self::V) -> Self::V {
+        // In two steps: 2^128 has no bit pattern of its own.
+        let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
+        lanes(|i| {
+            let half = n[i] as i32 >> 1;
+            a[i] * power(half) * power(n[i] as i32 - half)
+        })
     }
     #[inline(always)]
     fn if_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {

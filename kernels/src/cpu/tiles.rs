@@ -17,14 +17,15 @@ pub const KC: usize = 384;
 /// Distance of rows in a panel of `a` packed by rows; not a multiple of 1024, so that the rows do
 /// not all fall into the same sets of the cache.
 pub const ROW_STRIDE: usize = KC + 16;
-/// Distance of k in a panel of `a` packed by columns.
+/// Distance of k in a panel of `a` packed by columns (unpacked ones have their own).
 pub const COL_STRIDE: usize = 16;
 /// How many rows ahead of the multiplication b is fetched to level 1.
 const AHEAD: usize = 8;
 /// Vectors in a register tile.
 pub const NV: usize = 2;
 /// Room for one panel of `a`, packed either way.
-pub const A_PANEL: usize = 14 * ROW_STRIDE + COL_STRIDE;
+pub const A_PANEL: usize =
+    if 14 * ROW_STRIDE > KC * COL_STRIDE { 14 * ROW_STRIDE } else { KC * COL_STRIDE };
 
 /// Rows of a register tile at level S.
 pub const fn tile_rows<S: Simd>() -> usize {
@@ -182,7 +183,8 @@ pub fn for_blocks<const W: usize>(
             let (rows, cols) = (to - from, right.saturating_sub(left));
             let empty = rows == 0 || cols == 0;
             assert!(empty || (to - 1) * out.stride + right <= out.len);
-            let start = if empty { out.start } else { out.start.wrapping_add(from * out.stride + left) };
+            let start =
+                if empty { out.start } else { out.start.wrapping_add(from * out.stride + left) };
             // The block lies within `out.data`, which stays borrowed until all tasks are done, and
             // belongs to task i alone: rows are cut without overlap, and so are columns.
             Tile { start, stride: out.stride, rows, cols, life: PhantomData }
@@ -245,8 +247,11 @@ impl Elem for half::f16 {
 pub enum Packed {
     /// Element (i, k) at i * ROW_STRIDE + k.
     ByRows,
-    /// Element (i, k) at k * COL_STRIDE + i.
-    ByCols,
+    /// Element (i, k) at k * stride + i: packed with COL_STRIDE, or the matrix itself.
+    ByCols {
+        /// Distance of k.
+        stride: usize,
+    },
 }
 
 /// The operands of one register tile.
@@ -284,17 +289,18 @@ impl Kernel for Multiply<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Multiply { p, alpha, add, out } = self;
         match p.packed {
-            Packed::ByRows => by_rows::<S, ROW_STRIDE, 1>(s, p, alpha, add, out),
-            Packed::ByCols => by_rows::<S, 1, COL_STRIDE>(s, p, alpha, add, out),
+            Packed::ByRows => by_rows::<S, ROW_STRIDE>(s, p, 1, alpha, add, out),
+            Packed::ByCols { stride } => by_rows::<S, 1>(s, p, stride, alpha, add, out),
         }
     }
 }
 
 /// Picks the register tile with exactly as many rows.
 #[inline(always)]
-fn by_rows<S: Simd, const RS: usize, const KS: usize>(
+fn by_rows<S: Simd, const RS: usize>(
     s: S,
     p: Panels<'_>,
+    ks: usize,
     alpha: f32,
     add: bool,
     out: Tile<'_>,
@@ -305,9 +311,9 @@ fn by_rows<S: Simd, const RS: usize, const KS: usize>(
                 0 => {}
                 $($rows if $rows <= tile_rows::<S>() => {
                     if out.cols <= S::LANES {
-                        register_tile::<S, $rows, 1, RS, KS>(s, p, alpha, add, out)
+                        register_tile::<S, $rows, 1, RS>(s, p, ks, alpha, add, out)
                     } else {
-                        register_tile::<S, $rows, NV, RS, KS>(s, p, alpha, add, out)
+                        register_tile::<S, $rows, NV, RS>(s, p, ks, alpha, add, out)
                     }
                 })*
                 more => panic!("a register tile of {more} rows"),
@@ -318,26 +324,33 @@ fn by_rows<S: Simd, const RS: usize, const KS: usize>(
 }
 
 #[inline(always)]
-fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize, const KS: usize>(
+fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize>(
     s: S,
     p: Panels<'_>,
+    ks: usize,
     alpha: f32,
     add: bool,
-    mut out: Tile<'_>,
+    out: Tile<'_>,
 ) {
     assert!(out.rows == M && out.cols <= N * S::LANES);
     if p.k > 0 {
-        assert!((M - 1) * RS + (p.k - 1) * KS < p.a.len());
+        assert!((M - 1) * RS + (p.k - 1) * ks < p.a.len());
         assert!((p.k - 1) * p.b_stride + N * S::LANES <= p.b.len());
     }
+    for i in 0..M {
+        // What is added to (or replaced) comes to the cache while the sums are made.
+        for j in 0..N {
+            s.prefetch(out.start.wrapping_add(i * out.stride + j * S::LANES));
+        }
+    }
     let mut acc = [[s.splat(0.0); N]; M];
-    let (mut a, mut b) = (p.a.as_ptr(), p.b.as_ptr());
+    let (mut a, mut b, ahead) = (p.a.as_ptr(), p.b.as_ptr(), AHEAD * p.b_stride);
     for _ in 0..p.k {
         // SAFETY: the asserts above bound the last element read of a and of b; a wrapping step past
         // the end after the last round is not read from.
         unsafe {
             for j in 0..N {
-                s.prefetch(b.wrapping_add(AHEAD * N * S::LANES + j * S::LANES));
+                s.prefetch(b.wrapping_add(ahead + j * S::LANES));
             }
             let row = std::slice::from_raw_parts(b, N * S::LANES);
             let mut vectors = [s.splat(0.0); N];
@@ -351,15 +364,52 @@ fn register_tile<S: Simd, const M: usize, const N: usize, const RS: usize, const
                 }
             }
         }
-        a = a.wrapping_add(KS);
+        a = a.wrapping_add(ks);
         b = b.wrapping_add(p.b_stride);
     }
-    let factor = s.splat(alpha);
-    for (i, sums) in acc.iter().enumerate() {
-        let row = out.row(i);
-        for (part, &sum) in row.chunks_mut(S::LANES).zip(sums) {
-            store_sum(s, part, sum, factor, add);
+    store_tile(s, acc, s.splat(alpha), add, out);
+}
+
+/// out = factor · sums [+ out]
+#[inline(always)]
+fn store_tile<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    sums: [[S::V; N]; M],
+    factor: S::V,
+    add: bool,
+    mut out: Tile<'_>,
+) {
+    if out.cols < N * S::LANES {
+        // Numbered by a variable, the sums lie in memory; the copy keeps the others in registers.
+        let sums = sums;
+        for (i, sums) in std::hint::black_box(sums).iter().enumerate() {
+            for (part, &sum) in out.row(i).chunks_mut(S::LANES).zip(sums) {
+                store_sum(s, part, sum, factor, add);
+            }
         }
+        return;
+    }
+    // Written out row by row: a loop would not be unrolled, and the sums would be spilled.
+    macro_rules! rows {
+        ($old:ident, $new:expr; $($i:literal)*) => {
+            $(if $i < M {
+                // SAFETY: $i < M = out.rows, and a row has at least N whole vectors.
+                let row = unsafe {
+                    std::slice::from_raw_parts_mut(out.start.add($i * out.stride), N * S::LANES)
+                };
+                for j in 0..N {
+                    let part = &mut row[j * S::LANES..(j + 1) * S::LANES];
+                    let $old = s.load(part);
+                    let sum = s.mul(sums[if $i < M { $i } else { 0 }][j], factor);
+                    s.store(part, $new(sum, $old));
+                }
+            })*
+        };
+    }
+    if add {
+        rows!(old, |sum, old| s.add(sum, old); 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    } else {
+        rows!(old, |sum, _| sum; 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
     }
 }
 

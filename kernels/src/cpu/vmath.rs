@@ -25,9 +25,7 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = s.fma(p, r, s.splat(c));
     }
-    // 2^n as 2 * 2^(n-1): n = 128 is needed just below overflow, and has no exponent of its own.
-    let half = s.exp2i(s.sub(n, s.splat(1.0)));
-    let y = s.mul(s.add(p, p), half);
+    let y = s.scale2(p, n);
     let y = s.if_less(x, s.splat(LOW), s.splat(0.0), y);
     s.if_less(s.splat(HIGH), x, s.splat(f32::INFINITY), y)
 }

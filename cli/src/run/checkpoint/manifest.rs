@@ -1,5 +1,5 @@
-//! `manifest.json`: what a checkpoint consists of, written last, so that a folder without a good one was
-//! never finished.
+//! `manifest.json`: what a checkpoint consists of, written last, so that a folder without a good
+//! one was never finished.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -42,9 +42,11 @@ pub struct Manifest {
     pub step: u64,
     /// Every file but the manifest itself.
     pub files: Vec<ManifestFile>,
-    /// What the trainer wants to remember (fingerprints, versions, best score); not interpreted here.
+    /// What the trainer wants to remember (fingerprints, versions, best score); not interpreted
+    /// here.
     pub info: Map<String, Value>,
-    /// SHA-256 of this manifest with an empty string in this place: finds rot in the manifest itself.
+    /// SHA-256 of this manifest with an empty string in this place: finds rot in the manifest
+    /// itself.
     checksum: String,
 }
 
@@ -65,8 +67,8 @@ pub enum Defect {
     OtherStep(u64),
     /// The manifest is of a version that this program does not know.
     #[error(
-        "it was written by a newer Paddock (checkpoint version {0}, this program reads versions 1 to \
-         {MANIFEST_VERSION})"
+        "it was written by a newer Paddock (checkpoint version {0}, this program reads versions \
+         1 to {MANIFEST_VERSION})"
     )]
     Future(u64),
     /// A file is missing.
@@ -192,7 +194,7 @@ impl ManifestFile {
     }
 
     /// Compares what was read with what was written.
-    pub(super) fn check(&self, found: &FileRecord) -> Result<(), Defect> {
+    pub(in crate::run) fn check(&self, found: &FileRecord) -> Result<(), Defect> {
         self.check_size(found.bytes)?;
         if found.sha256 != self.sha256 {
             return Err(Defect::Hash(self.name.clone()));

@@ -1,14 +1,19 @@
 //! Checkpoints that survive a kill, a full disk and a power cut at any moment.
 //!
-//! The protocol: write everything into a hidden temporary folder, sync each file, write `manifest.json`
-//! with sizes and SHA-256 last, sync, rename the folder to `step-N`, sync the parent, read everything back
-//! and compare; only then remove older checkpoints. A resume takes the newest folder that verifies. There
-//! is no "latest" link that could point to the wrong one.
+//! The protocol: write everything into a hidden temporary folder, sync each file, write
+//! `manifest.json` with sizes and SHA-256 last, sync, rename the folder to `step-N`, sync the
+//! parent, read everything back and compare; only then remove older checkpoints. A resume takes the
+//! newest folder that verifies. There is no "latest" link that could point to the wrong one.
 //!
-//! Names in the `checkpoints` folder: `step-N` is a checkpoint; `replaced-step-N` is an older one of the
-//! same step, used where the new one is bad; `superseded-step-N` was given up by a person who went back to an
-//! earlier step, and `damaged-step-N` did not verify: neither is ever used or removed; `.tmp-…` and `.trash-…` are unfinished work that [`sweep`] removes.
+//! Names in the `checkpoints` folder: `step-N` is a checkpoint; `replaced-step-N` is an older one
+//! of the same step, used where the new one is bad; `superseded-step-N` was given up by a person
+//! who went back to an earlier step, and `damaged-step-N` did not verify: neither is ever used or
+//! removed; `.tmp-…` and `.trash-…` are unfinished work that [`sweep`] removes.
 
+#[cfg(test)]
+mod enumeration;
+#[cfg(test)]
+mod kill;
 mod manifest;
 mod rotate;
 mod save;
@@ -21,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use manifest::{Defect, MANIFEST, MANIFEST_VERSION, Manifest, ManifestFile};
 pub use rotate::{Keep, set_aside_bad, set_aside_newer};
 pub use save::{Checkpoint, Entry, Payload, Saved, check_space, save, save_patiently};
+pub(super) use save::{Failure, check_entries, write_files};
 
 use crate::storage::whole::{FileRecord, read_file, retry, sha256_hex};
 use crate::storage::words::{explain, is_full};
@@ -32,8 +38,8 @@ pub const SPARE_BYTES: u64 = 16 << 20;
 /// What can go wrong with checkpoints.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// A call failed while saving. Older checkpoints are as they were, and the temporary folder is gone
-    /// unless `left_behind` names it.
+    /// A call failed while saving. Older checkpoints are as they were, and the temporary folder is
+    /// gone unless `left_behind` names it.
     #[error(
         "the checkpoint of step {step} was not saved: {action} {} failed: {}. Earlier checkpoints \
          are untouched{}", path.display(), explain(source), left_words(left_behind)
@@ -52,8 +58,8 @@ pub enum CheckpointError {
     },
     /// What was written does not read back the same.
     #[error(
-        "the checkpoint of step {step} does not read back as it was written ({}): {defect}. Earlier \
-         checkpoints are untouched; check the disk", path.display()
+        "the checkpoint of step {step} does not read back as it was written ({}): {defect}. \
+         Earlier checkpoints are untouched; check the disk", path.display()
     )]
     Verify {
         /// The step.
@@ -65,8 +71,8 @@ pub enum CheckpointError {
     },
     /// There is not enough space for two checkpoints.
     #[error(
-        "{} has {} of free space, but a run needs {} (two checkpoints and its logs); free some space \
-         or choose another folder with --out", path.display(), size(*free), size(*needed)
+        "{} has {} of free space, but a run needs {} (two checkpoints and its logs); free some \
+         space or choose another folder with --out", path.display(), size(*free), size(*needed)
     )]
     LittleSpace {
         /// Where.

@@ -24,10 +24,9 @@ impl Default for Keep {
     }
 }
 
-/// Removes older checkpoints once the new one has been verified. Those that stay as the newest are verified
-/// again before anything is removed, so that damaged ones do not count; a damaged one is named and left
-/// where it is.
-/// Nothing here can fail the save: the new checkpoint is safe already.
+/// Removes older checkpoints once the new one has been verified. Those that stay as the newest are
+/// verified again before anything is removed, so that damaged ones do not count; a damaged one is
+/// named and left where it is. Nothing here can fail the save: the new checkpoint is safe already.
 pub(super) fn rotate(
     storage: &dyn Storage,
     dir: &Path,
@@ -60,8 +59,9 @@ pub(super) fn rotate(
     (removed, warnings)
 }
 
-/// A damaged checkpoint is evidence of a fault that a person may not have seen yet: it stays. One that was
-/// replaced is read in full, since damage is the likely reason; for the others the manifest must do.
+/// A damaged checkpoint is evidence of a fault that a person may not have seen yet: it stays. One
+/// that was replaced is read in full, since damage is the likely reason; for the others the
+/// manifest must do.
 fn may_go(storage: &dyn Storage, candidate: &Candidate) -> Result<(), Defect> {
     if candidate.replaced {
         return verified(storage, candidate).map(|_| ());
@@ -98,8 +98,9 @@ fn choose(
     doomed
 }
 
-/// Moves every checkpoint of a later step than `step` out of the way, as `superseded-step-N`, because the run
-/// goes on from `step` by a person's choice. They are kept, but never used again. Returns the new names.
+/// Moves every checkpoint of a later step than `step` out of the way, as `superseded-step-N`,
+/// because the run goes on from `step` by a person's choice. They are kept, but never used again.
+/// Returns the new names.
 pub fn set_aside_newer(
     storage: &dyn Storage,
     dir: &Path,
@@ -110,8 +111,9 @@ pub fn set_aside_newer(
     move_aside(storage, dir, "superseded", &newer)
 }
 
-/// Renames damaged checkpoints to `damaged-step-N`, so that they are kept for inspection and no longer looked
-/// at. Those that merely could not be read stay where they are. Returns the new names.
+/// Renames damaged checkpoints to `damaged-step-N`, so that they are kept for inspection and no
+/// longer looked at. Those that merely could not be read stay where they are. Returns the new
+/// names.
 pub fn set_aside_bad(
     storage: &dyn Storage,
     dir: &Path,

@@ -18,8 +18,8 @@ pub(super) const TEMPORARY_PREFIX: &str = ".tmp-step-";
 pub enum Payload<'a> {
     /// Bytes in memory.
     Bytes(&'a [u8]),
-    /// A function that writes `bytes` bytes. It may be called again if the save is tried again, and must
-    /// then write the same.
+    /// A function that writes `bytes` bytes. It may be called again if the save is tried again, and
+    /// must then write the same.
     Stream {
         /// How many bytes it writes.
         bytes: u64,
@@ -76,8 +76,8 @@ pub struct Saved {
     pub warnings: Vec<String>,
 }
 
-/// Refuses to start where two checkpoints of `bytes` each and the logs do not fit. Returns the free bytes,
-/// or nothing where the system does not say.
+/// Refuses to start where two checkpoints of `bytes` each and the logs do not fit. Returns the free
+/// bytes, or nothing where the system does not say.
 pub fn check_space(
     storage: &dyn Storage,
     dir: &Path,
@@ -96,8 +96,8 @@ pub fn check_space(
 
 /// Saves a checkpoint as `dir/step-N` by the protocol of this module. `dir` must exist.
 ///
-/// When this returns `Ok` the checkpoint is durable and verified. When it returns an error every earlier
-/// checkpoint is as it was, and the call may be repeated; see [`CheckpointError::is_full`].
+/// When this returns `Ok` the checkpoint is durable and verified. When it returns an error every
+/// earlier checkpoint is as it was, and the call may be repeated; see [`CheckpointError::is_full`].
 pub fn save(
     storage: &dyn Storage,
     dir: &Path,
@@ -130,8 +130,9 @@ pub fn save(
     Ok(Saved { path: found.path, bytes, removed, warnings })
 }
 
-/// As [`save`], but where the disk is full `pause` is asked each time: it tells the person, waits, and answers
-/// whether to try again. The training state is in memory meanwhile, and earlier checkpoints are untouched.
+/// As [`save`], but where the disk is full `pause` is asked each time: it tells the person, waits,
+/// and answers whether to try again. The training state is in memory meanwhile, and earlier
+/// checkpoints are untouched.
 pub fn save_patiently(
     storage: &dyn Storage,
     dir: &Path,
@@ -148,24 +149,28 @@ pub fn save_patiently(
 }
 
 fn check_request(checkpoint: &Checkpoint, keep: &Keep) -> Result<(), CheckpointError> {
-    if checkpoint.files.is_empty() {
-        return Err(CheckpointError::Usage("it has no files".to_string()));
-    }
     if keep.newest == 0 {
         return Err(CheckpointError::Usage("at least one must be kept".to_string()));
     }
-    for (index, entry) in checkpoint.files.iter().enumerate() {
-        check_file_name(entry.name).map_err(CheckpointError::Usage)?;
-        if checkpoint.files[..index].iter().any(|other| other.name == entry.name) {
-            let text = format!("the file {} is there twice", entry.name);
-            return Err(CheckpointError::Usage(text));
+    check_entries(checkpoint.files).map_err(CheckpointError::Usage)
+}
+
+/// There must be files, with plain names, each once.
+pub(in crate::run) fn check_entries(entries: &[Entry]) -> Result<(), String> {
+    if entries.is_empty() {
+        return Err("it has no files".to_string());
+    }
+    for (index, entry) in entries.iter().enumerate() {
+        check_file_name(entry.name)?;
+        if entries[..index].iter().any(|other| other.name == entry.name) {
+            return Err(format!("the file {} is there twice", entry.name));
         }
     }
     Ok(())
 }
 
 /// Action, path and error of a failed call.
-type Failure = (&'static str, PathBuf, io::Error);
+pub(in crate::run) type Failure = (&'static str, PathBuf, io::Error);
 
 /// Writes and syncs the temporary folder, manifest last. Returns the bytes of its files.
 fn write_temporary(
@@ -179,20 +184,7 @@ fn write_temporary(
     };
     tree::remove_unnamed(storage, temporary).map_err(at("clearing", temporary))?;
     retry(|| storage.mkdir(temporary)).map_err(at("creating", temporary))?;
-    let mut files = Vec::with_capacity(checkpoint.files.len());
-    for entry in checkpoint.files {
-        let path = temporary.join(entry.name);
-        let expected = entry.payload.bytes();
-        let record =
-            write_new_reserved(storage, &path, expected, &mut |out| entry.payload.write_to(out));
-        let record = record.map_err(at("writing", &path))?;
-        if record.bytes != expected {
-            let text = format!("{} bytes were written, {expected} announced", record.bytes);
-            return Err(at("writing", &path)(io::Error::new(ErrorKind::InvalidData, text)));
-        }
-        let (name, sha256) = (entry.name.to_string(), record.sha256);
-        files.push(ManifestFile { name, bytes: record.bytes, sha256 });
-    }
+    let files = write_files(storage, temporary, checkpoint.files)?;
     let bytes = files.iter().map(|file| file.bytes).sum();
     let path = temporary.join(MANIFEST);
     let text = Manifest::new(checkpoint.step, files, checkpoint.info.clone()).to_bytes();
@@ -200,4 +192,27 @@ fn write_temporary(
     write_new(storage, &path, &mut |out| out.write_all(&text)).map_err(at("writing", &path))?;
     retry(|| storage.sync_dir(temporary)).map_err(at("syncing", temporary))?;
     Ok(bytes)
+}
+
+/// Writes and syncs the files of a folder that nobody reads yet.
+pub(in crate::run) fn write_files(
+    storage: &dyn Storage,
+    dir: &Path,
+    entries: &[Entry],
+) -> Result<Vec<ManifestFile>, Failure> {
+    let mut files = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let path = dir.join(entry.name);
+        let failed = |source| ("writing", path.clone(), source);
+        let expected = entry.payload.bytes();
+        let mut fill = |out: &mut dyn Write| entry.payload.write_to(out);
+        let record = write_new_reserved(storage, &path, expected, &mut fill).map_err(failed)?;
+        if record.bytes != expected {
+            let text = format!("{} bytes were written, {expected} announced", record.bytes);
+            return Err(failed(io::Error::new(ErrorKind::InvalidData, text)));
+        }
+        let (name, sha256) = (entry.name.to_string(), record.sha256);
+        files.push(ManifestFile { name, bytes: record.bytes, sha256 });
+    }
+    Ok(files)
 }

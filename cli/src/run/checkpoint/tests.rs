@@ -1,16 +1,16 @@
-//! The protocol, enumerated on the simulated disk: every call failed in turn, every power cut.
+//! What the checkpoints of a run do, on the simulated disk and on the real one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Map;
 
 use super::*;
-use crate::storage::simulated::{Counts, Fault, Faults, Image, SimulatedDisk};
+use crate::storage::simulated::{Image, SimulatedDisk};
 
-const DIR: &str = "/runs/one/checkpoints";
-const STEPS: [u64; 4] = [10, 20, 30, 40];
+pub(super) const DIR: &str = "/runs/one/checkpoints";
+pub(super) const STEPS: [u64; 4] = [10, 20, 30, 40];
 const BEST: u64 = 10;
 
 /// The files of a step: contents that differ from step to step, one longer than the other.
@@ -19,7 +19,7 @@ fn contents(step: u64) -> [(&'static str, Vec<u8>); 2] {
     [("weights.safetensors", text("the weights").repeat(3)), ("state.bin", text("the state"))]
 }
 
-fn save_step(disk: &dyn Storage, step: u64) -> Result<Saved, CheckpointError> {
+pub(super) fn save_step(disk: &dyn Storage, step: u64) -> Result<Saved, CheckpointError> {
     let [(weights, weight_bytes), (state, state_bytes)] = contents(step);
     // Streamed in two pieces, as large tensors are.
     let stream = |out: &mut dyn io::Write| {
@@ -38,7 +38,7 @@ fn save_step(disk: &dyn Storage, step: u64) -> Result<Saved, CheckpointError> {
 }
 
 /// A disk on which the run's folders are durable.
-fn fresh_disk() -> Result<SimulatedDisk, io::Error> {
+pub(super) fn fresh_disk() -> Result<SimulatedDisk, io::Error> {
     let disk = SimulatedDisk::new();
     for dir in ["/runs", "/runs/one", DIR] {
         disk.mkdir(Path::new(dir))?;
@@ -46,8 +46,9 @@ fn fresh_disk() -> Result<SimulatedDisk, io::Error> {
     Ok(SimulatedDisk::from_image(&disk.visible()))
 }
 
-/// Saves four checkpoints, trying each twice, sweeping first as a run does. Marks those that were promised.
-fn cycle(disk: &SimulatedDisk) -> Vec<u64> {
+/// Saves four checkpoints, trying each twice, sweeping first as a run does. Marks those that were
+/// promised.
+pub(super) fn cycle(disk: &SimulatedDisk) -> Vec<u64> {
     let _ = sweep(disk, Path::new(DIR));
     let mut promised = Vec::new();
     for step in STEPS {
@@ -60,7 +61,7 @@ fn cycle(disk: &SimulatedDisk) -> Vec<u64> {
 }
 
 /// Finds fault unless what was promised is there, whole, and nothing else is offered.
-fn check(disk: &SimulatedDisk, promised: &[u64]) -> Result<(), String> {
+pub(super) fn check(disk: &SimulatedDisk, promised: &[u64]) -> Result<(), String> {
     let dir = Path::new(DIR);
     let search = latest_good(disk, dir).map_err(|error| error.to_string())?;
     let newest = search.found.as_ref().map(|found| found.step);
@@ -83,11 +84,11 @@ fn check(disk: &SimulatedDisk, promised: &[u64]) -> Result<(), String> {
     Ok(())
 }
 
-fn assert_good(disk: &SimulatedDisk, promised: &[u64], place: &str) {
+pub(super) fn assert_good(disk: &SimulatedDisk, promised: &[u64], place: &str) {
     check(disk, promised).unwrap_or_else(|error| panic!("{place}: {error}"));
 }
 
-fn names(disk: &SimulatedDisk) -> Vec<String> {
+pub(super) fn names(disk: &SimulatedDisk) -> Vec<String> {
     disk.list(Path::new(DIR)).unwrap_or_default()
 }
 
@@ -97,139 +98,6 @@ fn f40_two_newest_and_the_best_stay() -> Result<(), Box<dyn std::error::Error>> 
     assert_eq!(cycle(&disk), STEPS);
     assert_eq!(names(&disk), ["step-10", "step-30", "step-40"]);
     assert_good(&disk, &STEPS, "after the cycle");
-    Ok(())
-}
-
-#[test]
-fn f38_f39_no_power_cut_loses_or_spoils_a_checkpoint() -> Result<(), Box<dyn std::error::Error>> {
-    let disk = fresh_disk()?;
-    cycle(&disk);
-    // The same step once more, as a run does that was stopped right after a periodic save.
-    save_step(&disk, 40)?;
-    let trace = disk.trace();
-    let mut by_outcome = BTreeMap::<Option<u64>, u64>::new();
-    let mut visit = |image: &Image, promised: &[u64]| {
-        let disk = SimulatedDisk::from_image(image);
-        assert_good(&disk, promised, "after a power cut");
-        let search = latest_good(&disk, Path::new(DIR)).unwrap_or_default();
-        *by_outcome.entry(search.found.map(|found| found.step)).or_default() += 1;
-        // The run goes on: what the cut left behind is in nobody's way.
-        sweep(&disk, Path::new(DIR)).unwrap_or_else(|error| panic!("{error}"));
-        save_step(&disk, 50).unwrap_or_else(|error| panic!("{error}"));
-        let hidden = names(&disk).into_iter().filter(|name| name.starts_with('.')).count();
-        assert_eq!(hidden, 0, "{:?}", names(&disk));
-    };
-    let counts = trace.power_cuts(3, &mut visit);
-    println!(
-        "power cuts: {} operations, depth 3, {} cuts, {} different disks; resumed from {by_outcome:?}",
-        trace.len(),
-        counts.cuts,
-        counts.distinct
-    );
-    // Every outcome was reached, so the enumeration did look at all stages.
-    let reached: Vec<Option<u64>> = by_outcome.into_keys().collect();
-    assert_eq!(reached, [None, Some(10), Some(20), Some(30), Some(40)]);
-    Ok(())
-}
-
-/// Runs the cycle with one fault plan; then cuts the power everywhere, if `depth` says so; then goes on.
-fn faulty_run(faults: Faults, depth: Option<usize>, total: &mut Counts) -> Result<usize, String> {
-    let place = format!("{faults:?}");
-    let disk = fresh_disk().map_err(|error| error.to_string())?;
-    disk.set_faults(faults);
-    let promised = cycle(&disk);
-    disk.set_faults(Faults::none());
-    assert_good(&disk, &promised, &place);
-    if let Some(depth) = depth {
-        let mut visit = |image: &Image, promised: &[u64]| {
-            assert_good(&SimulatedDisk::from_image(image), promised, &place);
-        };
-        let counts = disk.trace().power_cuts(depth, &mut visit);
-        total.cuts += counts.cuts;
-        total.distinct += counts.distinct;
-    }
-    // Once the fault is gone the run goes on and cleans up behind it.
-    sweep(&disk, Path::new(DIR)).map_err(|error| error.to_string())?;
-    save_step(&disk, 50).map_err(|error| error.to_string())?;
-    assert!(names(&disk).iter().all(|name| !name.starts_with('.')), "{place}");
-    Ok(STEPS.len() - promised.len())
-}
-
-/// Every call of the cycle failed in turn, in every way, once and from then on. `cut_once` and `cut_on` say how
-/// deep the power cuts after such runs go.
-fn every_fault(cut_once: Option<usize>, cut_on: Option<usize>) -> Result<(), String> {
-    let healthy = fresh_disk().map_err(|error| error.to_string())?;
-    cycle(&healthy);
-    let (mut runs, mut given_up) = (0_u64, 0);
-    let mut total = Counts::default();
-    for fault in Fault::ALL {
-        for call in 0..healthy.calls() {
-            given_up += faulty_run(Faults::once(fault, call), cut_once, &mut total)?;
-            given_up += faulty_run(Faults::from_then_on(fault, call), cut_on, &mut total)?;
-            runs += 2;
-        }
-    }
-    println!(
-        "faults: {} calls, {runs} faulty runs, {given_up} saves given up, {} power cuts after them, \
-         {} different disks",
-        healthy.calls(),
-        total.cuts,
-        total.distinct
-    );
-    assert!(given_up > 0);
-    Ok(())
-}
-
-#[test]
-fn f36_f37_every_call_fails_in_turn() -> Result<(), String> {
-    every_fault(Some(0), None)
-}
-
-#[test]
-#[ignore = "soak: some minutes; cargo test --release -p core-cli --lib -- --ignored --nocapture soak"]
-fn soak_every_call_fails_and_then_the_power_goes() -> Result<(), String> {
-    every_fault(Some(2), Some(1))
-}
-
-/// The enumeration itself is put to the test: on a disk that ignores syncs it must find lost checkpoints.
-#[test]
-fn f39_the_enumeration_notices_missing_syncs() -> Result<(), io::Error> {
-    let disk = fresh_disk()?;
-    disk.ignore_syncs();
-    for step in [10, 20] {
-        if save_step(&disk, step).is_ok() {
-            disk.mark(step);
-        }
-    }
-    let mut lost = 0;
-    disk.trace().power_cuts(1, &mut |image, promised| {
-        lost += u64::from(check(&SimulatedDisk::from_image(image), promised).is_err());
-    });
-    assert!(lost > 10, "{lost}");
-    Ok(())
-}
-
-#[test]
-fn one_fault_never_costs_a_checkpoint() -> Result<(), Box<dyn std::error::Error>> {
-    let healthy = fresh_disk()?;
-    cycle(&healthy);
-    for fault in Fault::ALL {
-        for call in 0..healthy.calls() {
-            let disk = fresh_disk()?;
-            disk.set_faults(Faults::once(fault, call));
-            assert_eq!(cycle(&disk), STEPS, "{fault:?} at call {call}: the second try succeeds");
-        }
-    }
-    // Interrupted and short calls are not even seen.
-    for fault in [Fault::Interrupted, Fault::Short] {
-        for call in 0..healthy.calls() {
-            let disk = fresh_disk()?;
-            disk.set_faults(Faults::once(fault, call));
-            for step in STEPS {
-                save_step(&disk, step)?;
-            }
-        }
-    }
     Ok(())
 }
 
@@ -442,4 +310,63 @@ fn the_real_file_system_does_the_same() -> Result<(), Box<dyn std::error::Error>
     assert_eq!(search.found.map(|found| found.step), Some(4));
     assert!(search.bad[0].to_string().contains("1000000 bytes, but 3000000"), "{}", search.bad[0]);
     Ok(())
+}
+
+/// A manifest as version 1 wrote it; every later program must read it.
+const MANIFEST_1: &str = r#"{
+  "format": "paddock-checkpoint",
+  "version": 1,
+  "step": 3,
+  "files": [
+    {
+      "name": "weights",
+      "bytes": 2,
+      "sha256": "fb8e20fc2e4c3f248c60c39bd652f3c1347298bb977b8b4d5903b85055620603"
+    }
+  ],
+  "info": {
+    "loss": 0.5,
+    "who": "é"
+  },
+  "checksum": "7014ff947b96fb9bb7a4f75430dc1ff9b3ceeecf4ce3cefbaed3542882d08364"
+}"#;
+
+#[test]
+fn f61_manifests_of_version_1_are_read() -> Result<(), Box<dyn std::error::Error>> {
+    let manifest = Manifest::parse(MANIFEST_1.as_bytes())?;
+    assert_eq!((manifest.step, manifest.info["loss"].as_f64()), (3, Some(0.5)));
+    let path = format!("{DIR}/step-3");
+    let image = Image::from([
+        ("/runs".to_string(), None),
+        ("/runs/one".to_string(), None),
+        (DIR.to_string(), None),
+        (path.clone(), None),
+        (format!("{path}/weights"), Some(b"ab".to_vec().into())),
+        (format!("{path}/manifest.json"), Some(MANIFEST_1.as_bytes().to_vec().into())),
+    ]);
+    let search = latest_good(&SimulatedDisk::from_image(&image), Path::new(DIR))?;
+    assert_eq!(search.found.map(|found| found.step), Some(3));
+    Ok(())
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// A manifest with any bytes put in any place is read as it was or is a defect; never a panic.
+    #[test]
+    fn damaged_manifests_are_survived(
+        at in 0..MANIFEST_1.len(),
+        bytes in "\\PC{0,6}",
+        cut in 0..9_usize,
+    ) {
+        let mut text = MANIFEST_1.as_bytes().to_vec();
+        text.splice(at..(at + cut).min(text.len()), bytes.bytes());
+        if let Ok(manifest) = Manifest::parse(&text) {
+            proptest::prop_assert_eq!(Some(manifest), Manifest::parse(MANIFEST_1.as_bytes()).ok());
+        }
+    }
 }

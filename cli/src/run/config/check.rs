@@ -1,5 +1,5 @@
-//! Ranges of the settings, and those that do not go together. What needs the model (widths, module names) is
-//! checked when the model is open.
+//! Ranges of the settings, and those that do not go together. What needs the model (widths, module
+//! names) is checked when the model is open.
 
 use super::{EarlyStopOn, Method, RunConfig, Validation};
 
@@ -66,8 +66,8 @@ impl RunConfig {
             && warmup > steps
         {
             let text = format!(
-                "warmup_steps is {warmup}, but the run ends after max_steps = {steps}: the learning \
-                 rate would never be reached"
+                "warmup_steps is {warmup}, but the run ends after max_steps = {steps}: the \
+                 learning rate would never be reached"
             );
             found.push(("warmup_steps", text));
         }
@@ -78,8 +78,9 @@ impl RunConfig {
             found.push(("lora_rank", "lora_rank is 0, but must be 1 or more".to_string()));
         }
         let alpha = self.effective_lora_alpha();
-        let is_silent_default = self.lora_alpha.is_none() && self.lora_rank == 0;
-        if !(alpha.is_finite() && alpha > 0.0) && !is_silent_default {
+        // Without a rank the default has no value either; that is told once.
+        let has_value = self.lora_alpha.is_some() || self.lora_rank > 0;
+        if has_value && (!alpha.is_finite() || alpha <= 0.0) {
             let text = format!("lora_alpha is {alpha}, but must be above 0");
             found.push(("lora_alpha", text));
         }
@@ -98,8 +99,8 @@ impl RunConfig {
         match &self.validation {
             Validation::Share(share) if !(*share > 0.0 && *share < 1.0) => {
                 let text = format!(
-                    "validation is {share}, but a share must be between 0 and 1; write a whole number \
-                     for rows, or none"
+                    "validation is {share}, but a share must be between 0 and 1; write a whole \
+                     number for rows, or none"
                 );
                 found.push(("validation", text));
             }

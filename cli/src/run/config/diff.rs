@@ -25,8 +25,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// Every key whose value differs, in the order of [`KEYS`]. Defaults that were filled in when the run was
-/// recorded (see [`RunConfig::resolved`]) should be filled in on both sides.
+/// Every key whose value differs, in the order of [`KEYS`]. Defaults that were filled in when the
+/// run was recorded (see [`RunConfig::resolved`]) should be filled in on both sides.
 pub fn compare(recorded: &RunConfig, now: &RunConfig) -> Result<Vec<Change>, ConfigError> {
     let table = |config: &RunConfig| {
         Table::try_from(config).map_err(|error| ConfigError::one("", error.to_string()))

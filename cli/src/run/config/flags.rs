@@ -5,8 +5,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::{KEYS, Key, Kind};
 
-/// What was said by flags, for [`super::Layers::flags`] and [`super::Layers::set`]. For use in a clap struct with
-/// `#[command(flatten)]`.
+/// What was said by flags, for [`super::Layers::flags`] and [`super::Layers::set`]. For use in a
+/// clap struct with `#[command(flatten)]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigFlags {
     /// Key and text of each flag, in the order of the keys.
@@ -34,7 +34,8 @@ fn arg(key: &'static Key) -> Arg {
     }
 }
 
-/// The default as a person would write it; nothing where the help says what happens without the key.
+/// The default as a person would write it; nothing where the help says what happens without the
+/// key.
 fn default_words(key: &Key) -> Option<String> {
     let defaults = toml::Table::try_from(super::RunConfig::default()).ok()?;
     match defaults.get(key.name)? {

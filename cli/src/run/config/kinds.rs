@@ -1,5 +1,5 @@
-//! The kinds of values that a key of RUN.toml can have, and how each is read: from TOML, from a flag, from
-//! `--set`.
+//! The kinds of values that a key of RUN.toml can have, and how each is read: from TOML, from a
+//! flag, from `--set`.
 
 use std::collections::BTreeMap;
 
@@ -172,7 +172,9 @@ impl<T: KeyType> KeyType for Option<T> {
 
 /// Defines an enum of words: `Variant = "word"`.
 macro_rules! choice {
-    ($(#[$doc:meta])+ $name:ident { $($(#[$variant_doc:meta])+ $variant:ident = $word:literal,)+ }) => {
+    ($(#[$doc:meta])+ $name:ident {
+        $($(#[$variant_doc:meta])+ $variant:ident = $word:literal,)+
+    }) => {
         $(#[$doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum $name {

@@ -97,7 +97,8 @@ impl Layers {
         Ok(self)
     }
 
-    /// Adds flags: key names (with `_`) and what stood behind them. A key of lists or names may come often.
+    /// Adds flags: key names (with `_`) and what stood behind them. A key of lists or names may
+    /// come often.
     pub fn flags(mut self, flags: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let mut lists = BTreeMap::<&str, Vec<Value>>::new();
@@ -140,7 +141,8 @@ impl Layers {
         Ok(self)
     }
 
-    /// The configuration, with every value in its range. Also the record, if the file was a run's run.toml.
+    /// The configuration, with every value in its range. Also the record, if the file was a run's
+    /// run.toml.
     pub fn build(self) -> Result<(RunConfig, Option<Record>), ConfigError> {
         let config: RunConfig = Value::Table(self.values)
             .try_into()

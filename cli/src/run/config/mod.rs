@@ -1,7 +1,8 @@
 //! RUN.toml: every setting of a training run, in one table of keys.
 //!
-//! The table below is the only place where a key is defined. From it come the fields of [`RunConfig`], the flags
-//! of `core-cli train`, their help, the check of types and names, and what a resumed run may change.
+//! The table below is the only place where a key is defined. From it come the fields of
+//! [`RunConfig`], the flags of `core-cli train`, their help, the check of types and names, and what
+//! a resumed run may change.
 
 mod check;
 pub mod diff;
@@ -23,7 +24,7 @@ pub use kinds::{
     Validation,
 };
 pub use layers::{ConfigError, Layers, Problem};
-pub use record::{Continuation, FileRecordToml, Record, RunFile, Versions};
+pub use record::{Continuation, Record, RecordedFile, RunFile, Versions};
 
 /// The version of RUN.toml that this program writes; it reads every version from 1 to this one.
 pub const CONFIG_VERSION: i64 = 1;
@@ -125,7 +126,7 @@ keys! {
     /// Stop after this many optimizer steps, whatever epochs says.
     max_steps: Option<u64> = None, ChangesResult;
     /// How the learning rate changes after the warm-up: constant, linear (to 0) or cosine (to 0).
-    lr_schedule: LrSchedule = LrSchedule::Cosine, ChangesResult;
+    lr_schedule: LrSchedule = LrSchedule::Linear, ChangesResult;
     /// Steps in which the learning rate rises from 0. Without it: 3% of all steps.
     warmup_steps: Option<u64> = None, ChangesResult;
     /// Pulls matrices (never norms) towards 0 at each step, in proportion to the learning rate.
@@ -143,7 +144,8 @@ keys! {
 
     /// Longest row in tokens. Without it: what the model allows.
     max_seq_len: Option<u64> = None, MustMatch;
-    /// What happens to longer rows: drop, cut_prompt (from the left; answers are never cut) or refuse.
+    /// What happens to longer rows: drop, cut_prompt (from the left; answers are never cut) or
+    /// refuse.
     over_length: OverLength = OverLength::Drop, MustMatch;
     /// Leave unreadable rows out (they are counted and named) instead of stopping before the start.
     skip_bad: bool = false, MustMatch;

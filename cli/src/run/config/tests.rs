@@ -170,7 +170,7 @@ fn values_are_read_by_their_kind() -> Result<(), ConfigError> {
 #[test]
 fn run_toml_repeats_the_run() -> Result<(), ConfigError> {
     let config = set(&["model=m", "data=a.json", "columns.prompt=q", "lr=1e-4", "max_steps=9"])?;
-    let fingerprint = FileRecordToml { path: "a.json".into(), bytes: 3, sha256: "00".into() };
+    let fingerprint = RecordedFile { path: "a.json".into(), bytes: 3, sha256: "00".into() };
     let record = Record {
         versions: Versions { paddock: "0.1.0".into(), threads: 2, ..Versions::default() },
         data: vec![fingerprint],
@@ -248,12 +248,58 @@ fn every_key_is_documented_and_has_a_flag() -> Result<(), Box<dyn std::error::Er
     Ok(())
 }
 
+/// A run.toml as version 1 wrote it, with a field that a later release added to the record.
+const RUN_1: &str = r#"version = 1
+model = "m"
+data = ["a.json"]
+lr = 0.0002
+validation = 0.1
+[columns]
+prompt = "q"
+[record]
+weather = "fine"
+[record.versions]
+paddock = "0.1.0"
+[[record.data]]
+path = "a.json"
+bytes = 3
+sha256 = "00"
+"#;
+
+#[test]
+fn f61_run_files_of_version_1_are_read() -> Result<(), ConfigError> {
+    let run = RunFile::parse("run.toml", RUN_1)?;
+    assert_eq!((run.config.lr, run.record.data[0].bytes), (Some(2e-4), 3));
+    assert_eq!(file(&run.config.to_text()?)?, run.config);
+    Ok(())
+}
+
+#[test]
+fn f60_another_machine_is_stated() {
+    let here = Versions { simd: "avx2".into(), backend: "cpu".into(), ..Versions::default() };
+    assert!(here.differences(&Versions { threads: 9, ..here.clone() }).is_empty());
+    let there = here.differences(&Versions { simd: "scalar".into(), ..here.clone() });
+    assert_eq!(
+        there,
+        ["not bit for bit the same from here on, because the processor's level was avx2, is now \
+          scalar"]
+    );
+}
+
+/// What RUN.toml is made of, in any order.
+const PIECES: &str =
+    "(lr|seed|validation|data|columns|record|version|\\[|\\]|=|\"|\\.|\n|[0-9a-z -]){0,30}";
+
+fn many_cases() -> ProptestConfig {
+    ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(many_cases())]
 
     /// Any text gives a configuration or an error; never a panic.
     #[test]
-    fn any_text_is_survived(text in "(lr|seed|validation|data|columns|record|version|\\[|\\]|=|\"|\\.|\n|[0-9a-z -]){0,30}") {
+    fn any_text_is_survived(text in PIECES) {
         let _ = file(&text);
         let _ = set(&[&text]);
         let _ = RunFile::parse("run.toml", &text);
@@ -267,11 +313,17 @@ proptest! {
 
     /// What is written reads back the same.
     #[test]
-    fn numbers_come_back_to_the_bit(lr in 1e-12_f64..10.0, seed in 0..i64::MAX as u64, share in 1e-9_f64..0.999) {
-        let config = RunConfig { lr: Some(lr), seed, validation: Validation::Share(share), ..RunConfig::default() };
+    fn numbers_come_back_to_the_bit(
+        lr in 1e-12_f64..10.0,
+        seed in 0..i64::MAX as u64,
+        share in 1e-9_f64..0.999,
+    ) {
+        let validation = Validation::Share(share);
+        let config = RunConfig { lr: Some(lr), seed, validation, ..RunConfig::default() };
         let run = RunFile { config, record: Record::default() };
-        let text = run.to_text().map_err(|e| TestCaseError::fail(e.to_string()))?;
-        let read = RunFile::parse("run.toml", &text).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let failed = |error: ConfigError| TestCaseError::fail(error.to_string());
+        let text = run.to_text().map_err(failed)?;
+        let read = RunFile::parse("run.toml", &text).map_err(failed)?;
         prop_assert_eq!(read, run);
     }
 }

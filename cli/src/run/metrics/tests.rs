@@ -33,7 +33,10 @@ fn the_field_names_are_those_promised() -> Result<(), serde_json::Error> {
         elapsed_s: 0.9,
     });
     let text = serde_json::to_string(&line)?;
-    let expected = r#"{"kind":"step","step":1,"epoch":0.01,"loss":null,"lr":0.0002,"grad_norm":1.0,"rows":16,"tokens":900,"trained_tokens":300,"tokens_per_s":1000.0,"elapsed_s":0.9}"#;
+    let expected = concat!(
+        r#"{"kind":"step","step":1,"epoch":0.01,"loss":null,"lr":0.0002,"grad_norm":1.0,"#,
+        r#""rows":16,"tokens":900,"trained_tokens":300,"tokens_per_s":1000.0,"elapsed_s":0.9}"#
+    );
     assert_eq!(text, expected);
     let Line::Step(read) = serde_json::from_str(&text)? else { panic!("{text}") };
     assert!(read.loss.is_nan(), "a loss that is no number is never read as one");

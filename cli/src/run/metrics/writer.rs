@@ -7,7 +7,8 @@ use super::{BadLine, Line, MetricsError, parse};
 use crate::storage::whole::{retry, write_all};
 use crate::storage::{Storage, WriteFile};
 
-/// Appends lines. After a failed append the file is as it was before it, or will be before the next.
+/// Appends lines. After a failed append the file is as it was before it, or will be before the
+/// next.
 pub struct MetricsWriter<'s> {
     storage: &'s dyn Storage,
     file: Box<dyn WriteFile>,
@@ -36,7 +37,8 @@ impl<'s> MetricsWriter<'s> {
         Ok(Self { storage, file, path: path.to_path_buf(), bytes: 0, is_torn: false })
     }
 
-    /// Opens the file of a run that goes on from `step`: lines of later steps and a torn tail are cut off.
+    /// Opens the file of a run that goes on from `step`: lines of later steps and a torn tail are
+    /// cut off.
     pub fn resume(
         storage: &'s dyn Storage,
         path: &Path,
@@ -66,7 +68,8 @@ impl<'s> MetricsWriter<'s> {
         Ok(())
     }
 
-    /// Makes the lines durable. Call it before a checkpoint is saved, so that none of its steps is missing.
+    /// Makes the lines durable. Call it before a checkpoint is saved, so that none of its steps is
+    /// missing.
     pub fn sync(&mut self) -> Result<(), MetricsError> {
         retry(|| self.file.sync()).map_err(MetricsError::at("syncing", &self.path))
     }

@@ -7,9 +7,11 @@ use std::io::{self, ErrorKind};
 pub enum Fault {
     /// "No space left on device". A write leaves half of its data behind.
     NoSpace,
-    /// "Input/output error". A write leaves half of its data behind; a sync loses what it should keep.
+    /// "Input/output error". A write leaves half of its data behind; a sync loses what it should
+    /// keep.
     Io,
-    /// "Input/output error" although the call was carried out, as when a reply is lost on a network.
+    /// "Input/output error" although the call was carried out, as when a reply is lost on a
+    /// network.
     IoAfter,
     /// "Interrupted system call": nothing was done.
     Interrupted,

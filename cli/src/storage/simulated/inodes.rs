@@ -1,5 +1,5 @@
-//! Files and directories by number, and the operations that change them. Names and contents are apart,
-//! as on a real disk: either may survive a power cut without the other.
+//! Files and directories by number, and the operations that change them. Names and contents are
+//! apart, as on a real disk: either may survive a power cut without the other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

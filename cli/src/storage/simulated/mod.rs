@@ -1,5 +1,6 @@
-//! A disk in memory for tests: it remembers what is durable and what is not, fails on the n-th call, is
-//! full after n bytes, and can be looked at as a power cut would leave it (see [`power_cut`]).
+//! A disk in memory for tests: it remembers what is durable and what is not, fails on the n-th
+//! call, is full after n bytes, and can be looked at as a power cut would leave it (see
+//! [`power_cut`]).
 
 pub mod faults;
 mod inodes;
@@ -134,7 +135,8 @@ impl State {
         self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.inodes.used()))
     }
 
-    /// Notes a sync in the trace. An interrupted one has not begun; a failed one may have thrown the pages away.
+    /// Notes a sync in the trace. An interrupted one has not begun; a failed one may have thrown
+    /// the pages away.
     fn note_sync(&mut self, op: Op, result: &io::Result<()>) {
         let interrupted = matches!(result, Err(e) if e.kind() == ErrorKind::Interrupted);
         if !interrupted && !self.ignores_syncs {

@@ -1,11 +1,12 @@
 //! What a power cut may leave of a trace of operations.
 //!
-//! The model is harsher than any common file system. A write is certain only after a successful sync
-//! of its file, an entry (creation, rename, removal) only after a successful sync of its directory;
-//! a failed sync makes nothing certain, nor does a later one for what came before it. At each point of
-//! the trace every choice of up to `depth` uncertain operations is lost or torn while the rest
-//! survives, and every choice of up to `depth` survives while the rest is lost. A write may be torn: its
-//! first half only, its second half only, or only the file's new length, filled with zeros.
+//! The model is harsher than any common file system. A write is certain only after a successful
+//! sync of its file, an entry (creation, rename, removal) only after a successful sync of its
+//! directory; a failed sync makes nothing certain, nor does a later one for what came before it. At
+//! each point of the trace every choice of up to `depth` uncertain operations is lost or torn while
+//! the rest survives, and every choice of up to `depth` survives while the rest is lost. A write
+//! may be torn: its first half only, its second half only, or only the file's new length, filled
+//! with zeros.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -55,8 +56,8 @@ impl Trace {
         self.ops.is_empty()
     }
 
-    /// Shows `visit` every different disk that a power cut may leave, with the marks set before the cut
-    /// (the same disk comes again if the marks differ).
+    /// Shows `visit` every different disk that a power cut may leave, with the marks set before the
+    /// cut (the same disk comes again if the marks differ).
     pub fn power_cuts(&self, depth: usize, visit: &mut dyn FnMut(&Image, &[u64])) -> Counts {
         let mut cuts = Cuts { seen: HashSet::new(), images: HashSet::new(), tried: 0, visit };
         let mut marks = Vec::new();
@@ -137,7 +138,8 @@ impl<'a> Point<'a> {
         self.choose(0, depth, false, &mut fates, cuts);
     }
 
-    /// Visits the present choice, then changes each later operation in turn, `left` of them at most.
+    /// Visits the present choice, then changes each later operation in turn, `left` of them at
+    /// most.
     fn choose(&self, from: usize, left: usize, lose: bool, fates: &mut [Fate], cuts: &mut Cuts) {
         self.visit_one(fates, cuts);
         if left == 0 {

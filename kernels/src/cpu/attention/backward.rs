@@ -9,8 +9,7 @@
 
 use super::layout::Block;
 use super::{
-    Inputs, KEYS, Rows, copy_len, each_step, fill_seen, mask_gaps, pack_turned, scores,
-    weigh,
+    Inputs, KEYS, Rows, copy_len, each_step, fill_seen, mask_gaps, pack_turned, scores, weigh,
 };
 use crate::cpu::Ctx;
 use crate::cpu::pack::{self, View};
@@ -122,7 +121,10 @@ fn cut<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 fn space(scratch: &mut Scratch, n: usize, dim: usize, width: usize) -> Space<'_> {
     let wide = dim.next_multiple_of(width);
     let (copies, scores, panel) = (copy_len(n, dim), copy_len(n, KEYS), KEYS.max(n) + width);
-    let a = &mut Scratch::grow(&mut scratch.a, 2 * copies + 2 * scores + KEYS.max(n) * COL_STRIDE + A_PANEL);
+    let a = &mut Scratch::grow(
+        &mut scratch.a,
+        2 * copies + 2 * scores + KEYS.max(n) * COL_STRIDE + A_PANEL,
+    );
     let b = &mut Scratch::grow(&mut scratch.b, 5 * panel * wide);
     let c = &mut Scratch::grow(&mut scratch.c, n * (wide + 1));
     Space {
@@ -229,7 +231,7 @@ fn gather<S: Simd>(
         for col in (0..dim).step_by(width) {
             let panels = Panels {
                 a: a_panel,
-                packed: Packed::ByCols,
+                packed: Packed::ByCols { stride: COL_STRIDE },
                 b: &y[col * n + from * width..],
                 b_stride: width,
                 k: n - from,

@@ -151,8 +151,8 @@ impl Simd for Avx512 {
         proven!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a))
     }
     #[inline(always)]
-    fn exp2i(self, n: __m512) -> __m512 {
-        proven!(_mm512_scalef_ps(_mm512_set1_ps(1.0), n))
+    fn scale2(self, a: __m512, n: __m512) -> __m512 {
+        proven!(_mm512_scalef_ps(a, n))
     }
     #[inline(always)]
     fn if_less(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
@@ -295,9 +295,15 @@ impl Simd for Avx2 {
         proven!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a))
     }
     #[inline(always)]
-    fn exp2i(self, n: __m256) -> __m256 {
-        let bits = proven!(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
-        proven!(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits)))
+    fn scale2(self, a: __m256, n: __m256) -> __m256 {
+        // In two steps: 2^128 has no bit pattern of its own.
+        let whole = proven!(_mm256_cvtps_epi32(n));
+        let half = proven!(_mm256_srai_epi32::<1>(whole));
+        let rest = proven!(_mm256_sub_epi32(whole, half));
+        let bias = proven!(_mm256_set1_epi32(127));
+        let low = proven!(_mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias)));
+        let high = proven!(_mm256_slli_epi32::<23>(_mm256_add_epi32(rest, bias)));
+        self.mul(self.mul(a, proven!(_mm256_castsi256_ps(low))), proven!(_mm256_castsi256_ps(high)))
     }
     #[inline(always)]
     fn if_less(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
@@ -305,15 +311,13 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn sum(self, a: __m256) -> f32 {
-        let four =
-            proven!(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)));
+        let four = proven!(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)));
         let two = proven!(_mm_add_ps(four, _mm_movehl_ps(four, four)));
         proven!(_mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two))))
     }
     #[inline(always)]
     fn max_lane(self, a: __m256) -> f32 {
-        let four =
-            proven!(_mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)));
+        let four = proven!(_mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)));
         let two = proven!(_mm_max_ps(four, _mm_movehl_ps(four, four)));
         proven!(_mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two))))
     }

@@ -1,0 +1,437 @@
+//! The table itself: one function an op, which draws its shapes and values.
+
+use paddock_core::backend::{
+    AdamW, AttentionGrads, AttentionSaved, Dropout, LoraGrads, LoraMats, LoraSlots, LossSlots,
+    Write,
+};
+use paddock_core::batch::Rows;
+use paddock_core::philox::Stream;
+use paddock_core::slot::Region::{ActGrads, Acts, Grads, Kv, Moments, Params, Stats};
+use paddock_core::slot::Slot;
+use paddock_core::weights::Mat;
+
+use super::draw::{Draw, Size, call};
+use super::{Case, Op};
+
+/// Every op. Roundings: 0 where numbers are only moved; 4 for a few operations an element; 16
+/// where sums of random length are taken in another order than the plain loop's.
+pub fn table() -> Vec<Op> {
+    let op = |name, roundings, draw| Op { name, roundings, draw };
+    vec![
+        op("add", 4.0, add),
+        op("accumulate", 4.0, accumulate),
+        op("gather_rows", 0.0, gather_rows),
+        op("scatter_rows", 4.0, scatter_rows),
+        op("cache_write", 0.0, cache_write),
+        op("embed_forward", 0.0, embed_forward),
+        op("embed_backward", 16.0, embed_backward),
+        op("rms_norm_forward", 8.0, rms_norm_forward),
+        op("rms_norm_backward", 16.0, rms_norm_backward),
+        op("matmul_forward", 16.0, matmul_forward),
+        op("matmul_backward_input", 16.0, matmul_backward_input),
+        op("matmul_backward_weight", 16.0, matmul_backward_weight),
+        op("rope_forward", 4.0, rope_forward),
+        op("rope_backward", 4.0, rope_backward),
+        op("attention_forward", 16.0, attention_forward),
+        op("attention_forward decoding", 16.0, attention_decoding),
+        op("attention_backward", 32.0, attention_backward),
+        op("swiglu_forward", 8.0, swiglu_forward),
+        op("swiglu_backward", 8.0, swiglu_backward),
+        op("dropout_forward", 4.0, dropout_forward),
+        op("dropout_backward", 4.0, dropout_backward),
+        op("linear_cross_entropy_forward", 16.0, linear_cross_entropy_forward),
+        op("linear_cross_entropy_backward", 32.0, linear_cross_entropy_backward),
+        op("linear_cross_entropy", 32.0, linear_cross_entropy),
+        op("norm_squared", 16.0, norm_squared),
+        op("adamw", 8.0, adamw),
+        op("lora_linear_forward", 16.0, lora_linear_forward),
+        op("lora_linear_backward", 32.0, lora_linear_backward),
+    ]
+}
+
+/// Two extents as a number of elements.
+fn area(a: u32, b: u32) -> u64 {
+    u64::from(a) * u64::from(b)
+}
+
+fn flat(d: &mut Draw) -> u64 {
+    area(d.extent(20, 400), d.extent(40, 500))
+}
+
+fn add(d: &mut Draw) -> Case {
+    let n = flat(d);
+    let (a, b) = (d.input(Acts, n), d.input(Acts, n));
+    let out = if d.coin() { a } else { d.input(Acts, n) };
+    d.compare("out", out);
+    let run = call(move |x| x.add(out, a, b));
+    d.case(Default::default(), format!("{n}"), n as f64, run)
+}
+
+fn accumulate(d: &mut Draw) -> Case {
+    let n = flat(d);
+    let (src, dst) = (d.input(Acts, n), d.output("dst", ActGrads, n));
+    let run = call(move |x| x.accumulate(dst, src, 0.37));
+    d.case(Default::default(), format!("{n}"), 2.0 * n as f64, run)
+}
+
+fn gather_rows(d: &mut Draw) -> Case {
+    let (batch, dim) = (d.batch(9), d.extent(40, 300));
+    let width = u64::from(dim);
+    let inp = d.input(Acts, batch.rows() * width);
+    let out = d.output("out", Acts, batch.kept() * width);
+    let shape = format!("{} of {} rows x {dim}", batch.kept(), batch.rows());
+    d.case(batch, shape, 0.0, call(move |x| x.gather_rows(out, inp, dim)))
+}
+
+fn scatter_rows(d: &mut Draw) -> Case {
+    let (batch, dim) = (d.batch(9), d.extent(40, 300));
+    let (width, write) = (u64::from(dim), write(d));
+    let dout = d.input(ActGrads, batch.kept() * width);
+    let dinp = d.output("dinp", ActGrads, batch.rows() * width);
+    let shape = format!("{} of {} rows x {dim} {write:?}", batch.kept(), batch.rows());
+    d.case(batch, shape, 0.0, call(move |x| x.scatter_rows(dinp, dout, dim, write)))
+}
+
+fn write(d: &mut Draw) -> Write {
+    if d.coin() { Write::Set } else { Write::Add }
+}
+
+fn cache_write(d: &mut Draw) -> Case {
+    let (batch, dim) = (d.pieces(9, 64), d.extent(40, 300));
+    let inp = d.input(Acts, batch.rows() * u64::from(dim));
+    let cache = d.output("cache", Kv, area(64, dim));
+    let shape = format!("{} rows x {dim}", batch.rows());
+    d.case(batch, shape, 0.0, call(move |x| x.cache_write(cache, inp, dim)))
+}
+
+fn embed_forward(d: &mut Draw) -> Case {
+    let (vocab, dim) = (d.extent(30, 500), d.extent(40, 300));
+    let (batch, table) = (d.batch(vocab), d.matrix(vocab, dim));
+    let out = d.output("out", Acts, batch.rows() * u64::from(dim));
+    let shape = format!("{} rows x {dim} of {vocab}", batch.rows());
+    d.case(batch, shape, 0.0, call(move |x| x.embed_forward(out, table)))
+}
+
+fn embed_backward(d: &mut Draw) -> Case {
+    let (vocab, dim) = (d.extent(30, 500), d.extent(90, 300));
+    let batch = d.batch(vocab);
+    let dout = d.input(ActGrads, batch.rows() * u64::from(dim));
+    let dtable = d.output("dtable", Grads, area(vocab, dim));
+    let shape = format!("{} rows x {dim} of {vocab}", batch.rows());
+    let flops = dout.len as f64;
+    d.case(batch, shape, flops, call(move |x| x.embed_backward(dtable, dout, dim)))
+}
+
+fn rms_norm_forward(d: &mut Draw) -> Case {
+    let (n, dim) = (d.extent(20, 300), d.extent(90, 700));
+    let (weight, inp) = (d.matrix(1, dim), d.input(Acts, area(n, dim)));
+    let out = d.output("out", Acts, area(n, dim));
+    let rstd = d.output("rstd", Stats, u64::from(n));
+    let run = call(move |x| x.rms_norm_forward(out, rstd, inp, weight, 1e-5));
+    d.case(Default::default(), format!("{n} x {dim}"), 4.0 * area(n, dim) as f64, run)
+}
+
+fn rms_norm_backward(d: &mut Draw) -> Case {
+    let (n, dim) = (d.extent(20, 300), d.extent(150, 700));
+    let (weight, inp) = (d.matrix(1, dim), d.input(Acts, area(n, dim)));
+    let (dout, out) = (d.input(ActGrads, area(n, dim)), d.input(Acts, area(n, dim)));
+    let dinp = d.output("dinp", ActGrads, area(n, dim));
+    let rstd = d.input(Stats, u64::from(n));
+    let dweight = d.coin().then(|| d.output("dweight", Grads, u64::from(dim)));
+    let run = call(move |x| {
+        x.rms_norm_forward(out, rstd, inp, weight, 1e-5)?;
+        x.rms_norm_backward(dinp, dweight, dout, inp, weight, rstd)
+    });
+    d.case(Default::default(), format!("{n} x {dim}"), 12.0 * area(n, dim) as f64, run)
+}
+
+/// n, O, I: thin, square or long in one direction.
+fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
+    match (d.size, d.int(0, 3)) {
+        (Size::Large, 0) => (d.extent(1, 400), d.int(4, 64), d.extent(1, 300)),
+        (Size::Large, 1) => (d.extent(1, 300), d.extent(1, 400), d.int(4, 64)),
+        (Size::Large, 2) => (d.int(1, 9), d.extent(1, 700), d.extent(1, 700)),
+        (Size::Large, _) => (d.extent(1, 160), d.extent(1, 200), d.extent(1, 420)),
+        (Size::Small, 0) => (d.int(1, 9), d.int(1, 70), d.int(380, 800)),
+        (Size::Small, 1) => (d.int(1, 60), d.int(1, 400), d.int(1, 20)),
+        (Size::Small, 2) => (d.int(360, 800), d.int(1, 40), d.int(1, 40)),
+        (Size::Small, _) => (d.int(1, 40), d.int(1, 70), d.int(1, 70)),
+    }
+}
+
+fn product_case(d: &mut Draw, (n, o, i): (u32, u32, u32), run: super::Call) -> Case {
+    let flops = 2.0 * area(n, o) as f64 * f64::from(i);
+    d.case(Default::default(), format!("n {n} o {o} i {i}"), flops, run)
+}
+
+fn matmul_forward(d: &mut Draw) -> Case {
+    let shape = product_shape(d);
+    let (n, o, i) = shape;
+    let (w, inp, write) = (d.matrix(o, i), d.input(Acts, area(n, i)), write(d));
+    let out = d.output("out", Acts, area(n, o));
+    let alpha = if d.coin() { 1.0 } else { -0.7 };
+    product_case(d, shape, call(move |x| x.matmul_forward(out, inp, w, alpha, write)))
+}
+
+fn matmul_backward_input(d: &mut Draw) -> Case {
+    let shape = product_shape(d);
+    let (n, o, i) = shape;
+    let (w, dout, write) = (d.matrix(o, i), d.input(ActGrads, area(n, o)), write(d));
+    let dinp = d.output("dinp", ActGrads, area(n, i));
+    let alpha = if d.coin() { 1.0 } else { 1.3 };
+    product_case(d, shape, call(move |x| x.matmul_backward_input(dinp, dout, w, alpha, write)))
+}
+
+fn matmul_backward_weight(d: &mut Draw) -> Case {
+    let shape = product_shape(d);
+    let (n, o, i) = shape;
+    let (dout, inp) = (d.input(ActGrads, area(n, o)), d.input(Acts, area(n, i)));
+    let dw = d.output("dw", Grads, area(o, i));
+    product_case(d, shape, call(move |x| x.matmul_backward_weight(dw, dout, inp, o, i, 0.9)))
+}
+
+/// A rotary table of `positions` rows: any angles will do.
+fn rope_table(d: &mut Draw, positions: u32, dim: u32) -> Slot {
+    let angles = d.values(area(positions, dim / 2));
+    let mut table = Vec::new();
+    for row in angles.chunks(dim as usize / 2) {
+        table.extend(row.iter().map(|a| a.cos()));
+        table.extend(row.iter().map(|a| a.sin()));
+    }
+    d.given(Stats, table)
+}
+
+fn rope(d: &mut Draw, back: bool) -> Case {
+    let (batch, heads, rows) = (d.batch(9), d.heads(), d.rows());
+    let dim = heads.head_dim;
+    let table = rope_table(d, batch.longest, dim);
+    let x = d.output("x", Acts, batch.count(rows) * area(heads.n_heads, dim));
+    let shape = format!("{} x {} x {dim}", batch.count(rows), heads.n_heads);
+    let run = call(move |b| match back {
+        false => b.rope_forward(x, table, dim, rows),
+        true => b.rope_backward(x, table, dim, rows),
+    });
+    d.case(batch, shape, 3.0 * x.len as f64, run)
+}
+
+fn rope_forward(d: &mut Draw) -> Case {
+    rope(d, false)
+}
+
+fn rope_backward(d: &mut Draw) -> Case {
+    rope(d, true)
+}
+
+fn attention_forward(d: &mut Draw) -> Case {
+    let (batch, heads, rows) = (d.batch(9), d.heads(), d.rows());
+    let (n, keys) = (batch.count(rows), batch.rows());
+    let kv = keys * area(heads.n_kv_heads, heads.head_dim);
+    let q = d.input(Acts, n * area(heads.n_heads, heads.head_dim));
+    let (k, v) = (d.input(Acts, kv), d.input(Acts, kv));
+    let out = d.output("out", Acts, q.len);
+    let lse = d.output("lse", Stats, n * u64::from(heads.n_heads));
+    d.scratch(keys);
+    let shape = format!("{n} queries, {keys} keys, {heads:?}");
+    let flops = 2.0 * q.len as f64 * keys as f64;
+    let run = call(move |x| x.attention_forward(out, lse, q, k, v, heads, rows));
+    d.case(batch, shape, flops, run)
+}
+
+fn attention_decoding(d: &mut Draw) -> Case {
+    let cache_rows = if d.size == Size::Large { 900 } else { 70 };
+    let (batch, heads) = (d.pieces(9, cache_rows), d.heads());
+    let (n, kv) = (batch.rows(), u64::from(cache_rows) * area(heads.n_kv_heads, heads.head_dim));
+    let q = d.input(Acts, n * area(heads.n_heads, heads.head_dim));
+    let (k, v) = (d.input(Kv, kv), d.input(Kv, kv));
+    let out = d.output("out", Acts, q.len);
+    let lse = d.output("lse", Stats, n * u64::from(heads.n_heads));
+    d.scratch(u64::from(cache_rows));
+    let shape = format!("{n} queries, cache of {cache_rows}, {heads:?}");
+    let flops = q.len as f64 * f64::from(cache_rows);
+    let run = call(move |x| x.attention_forward(out, lse, q, k, v, heads, Rows::All));
+    d.case(batch, shape, flops, run)
+}
+
+fn attention_backward(d: &mut Draw) -> Case {
+    let (batch, heads, rows) = (d.batch(9), d.heads(), d.rows());
+    let (n, keys) = (batch.count(rows), batch.rows());
+    let kv = keys * area(heads.n_kv_heads, heads.head_dim);
+    let q = d.input(Acts, n * area(heads.n_heads, heads.head_dim));
+    let (k, v) = (d.input(Acts, kv), d.input(Acts, kv));
+    let (out, dout) = (d.input(Acts, q.len), d.input(ActGrads, q.len));
+    let lse = d.input(Stats, n * u64::from(heads.n_heads));
+    let dq = d.output("dq", ActGrads, q.len);
+    let (dk, dv) = (d.output("dk", ActGrads, kv), d.output("dv", ActGrads, kv));
+    d.scratch(keys);
+    let shape = format!("{n} queries, {keys} keys, {heads:?}");
+    let flops = 7.0 * q.len as f64 * keys as f64;
+    let run = call(move |x| {
+        x.attention_forward(out, lse, q, k, v, heads, rows)?;
+        let saved = AttentionSaved { dout, out, lse, q, k, v, heads, rows };
+        x.attention_backward(AttentionGrads { dq, dk, dv }, saved)
+    });
+    d.case(batch, shape, flops, run)
+}
+
+fn swiglu_forward(d: &mut Draw) -> Case {
+    let n = flat(d);
+    let (gate, up, out) = (d.input(Acts, n), d.input(Acts, n), d.output("out", Acts, n));
+    let run = call(move |x| x.swiglu_forward(out, gate, up));
+    d.case(Default::default(), format!("{n}"), 4.0 * n as f64, run)
+}
+
+fn swiglu_backward(d: &mut Draw) -> Case {
+    let n = flat(d);
+    let (gate, up, dout) = (d.input(Acts, n), d.input(Acts, n), d.input(ActGrads, n));
+    let dgate = d.output("dgate", ActGrads, n);
+    let dup = if d.coin() { dout } else { d.input(ActGrads, n) };
+    d.compare("dup", dup);
+    let run = call(move |x| x.swiglu_backward(dgate, dup, dout, gate, up));
+    d.case(Default::default(), format!("{n}"), 8.0 * n as f64, run)
+}
+
+fn mask(d: &mut Draw) -> Dropout {
+    let stream = Stream::dropout(d.int(0, 9) as u16);
+    Dropout { p: 0.3, seed: 0x1234_5678_9abc, stream, step: d.int(0, 99), rows: d.rows() }
+}
+
+fn dropout(d: &mut Draw, back: bool) -> Case {
+    let (batch, dim, mask) = (d.batch(9), d.extent(50, 300), mask(d));
+    let len = batch.count(mask.rows) * u64::from(dim);
+    let (inp, out) = (d.input(Acts, len), d.output("out", ActGrads, len));
+    let shape = format!("{} x {dim}", batch.count(mask.rows));
+    let run = call(move |x| match back {
+        false => x.dropout_forward(out, inp, dim, mask),
+        true => x.dropout_backward(out, inp, dim, mask),
+    });
+    d.case(batch, shape, len as f64, run)
+}
+
+fn dropout_forward(d: &mut Draw) -> Case {
+    dropout(d, false)
+}
+
+fn dropout_backward(d: &mut Draw) -> Case {
+    dropout(d, true)
+}
+
+/// Which of the loss's ops.
+#[derive(Clone, Copy, PartialEq)]
+enum Loss {
+    Forward,
+    Backward,
+    Both,
+}
+
+fn loss(d: &mut Draw, which: Loss) -> Case {
+    let (vocab, dim) = (d.extent(90, 300), d.extent(50, 100));
+    let (batch, w) = (d.batch(vocab), d.matrix(vocab, dim));
+    let (m, e) = (batch.kept(), batch.entries());
+    let inp = d.input(Acts, m * u64::from(dim));
+    let (nll, lse) = (d.output("nll", Stats, e), d.output("lse", Stats, m));
+    let coeff = d.input(Stats, e);
+    d.scratch(u64::from(vocab) * m.max(1));
+    let shape = format!("{m} rows, {e} entries, {vocab} x {dim}");
+    let flops = 2.0 * m as f64 * area(vocab, dim) as f64;
+    if which == Loss::Forward {
+        let best = d.coin().then(|| d.output("best", Stats, m));
+        let run = call(move |x| x.linear_cross_entropy_forward(nll, lse, best, inp, w));
+        return d.case(batch, shape, flops, run);
+    }
+    let dinp = d.output("dinp", ActGrads, inp.len);
+    let dw = d.coin().then(|| d.output("dw", Grads, area(vocab, dim)));
+    let run = call(move |x| match which {
+        Loss::Both => x.linear_cross_entropy(LossSlots { nll, lse, coeff, dinp, dw }, inp, w),
+        _ => {
+            x.linear_cross_entropy_forward(nll, lse, None, inp, w)?;
+            x.linear_cross_entropy_backward(dinp, dw, coeff, lse, inp, w)
+        }
+    });
+    d.case(batch, shape, 3.0 * flops, run)
+}
+
+fn linear_cross_entropy_forward(d: &mut Draw) -> Case {
+    loss(d, Loss::Forward)
+}
+
+fn linear_cross_entropy_backward(d: &mut Draw) -> Case {
+    loss(d, Loss::Backward)
+}
+
+fn linear_cross_entropy(d: &mut Draw) -> Case {
+    loss(d, Loss::Both)
+}
+
+fn norm_squared(d: &mut Draw) -> Case {
+    let n = flat(d);
+    let (x, out) = (d.input(Grads, n), d.output("out", Stats, 1));
+    let run = call(move |b| b.norm_squared(out, x));
+    d.case(Default::default(), format!("{n}"), 2.0 * n as f64, run)
+}
+
+fn adamw(d: &mut Draw) -> Case {
+    let n = flat(d);
+    let (grad, param) = (d.input(Grads, n), d.output("param", Params, n));
+    let m = d.output("m", Moments, n);
+    let squares = d.values(n).iter().map(|x| x * x).collect();
+    let v = d.given(Moments, squares);
+    d.compare("v", v);
+    let t = d.int(1, 1000);
+    let step = AdamW {
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        t,
+        grad_scale: 0.8,
+    };
+    let run = call(move |x| x.adamw(param, grad, m, v, step));
+    d.case(Default::default(), format!("{n}, step {t}"), 14.0 * n as f64, run)
+}
+
+/// A frozen or trained matrix with an adapter.
+fn adapter(d: &mut Draw, o: u32, i: u32) -> (Mat, LoraMats, u32) {
+    let (w, rank) = (d.matrix(o, i), d.int(1, 20));
+    let (a, b) = (d.input(Params, area(rank, i)), d.input(Params, area(o, rank)));
+    let mats = LoraMats { a: Mat::trained(a, rank, i), b: Mat::trained(b, o, rank), scale: 0.5 };
+    (w, mats, rank)
+}
+
+fn lora(d: &mut Draw, back: bool) -> Case {
+    let mut batch = d.batch(9);
+    let (o, i) = (d.extent(60, 300), d.extent(60, 300));
+    let (w, mats, rank) = adapter(d, o, i);
+    let dropout = d.coin().then(|| Dropout { rows: Rows::All, ..mask(d) });
+    batch.kept_rows.clear();
+    let n = batch.rows() as u32;
+    let (inp, ds) = (d.input(Acts, area(n, i)), d.input(ActGrads, area(n, rank)));
+    let dropped = d.input(Acts, area(n, i.max(o)));
+    let s = d.output("s", Acts, area(n, rank));
+    let out = d.output("out", Acts, area(n, o));
+    let dropped = dropped.first(area(n, i));
+    let slots = LoraSlots { s, ds, dropped, dropout };
+    let shape = format!("n {n} o {o} i {i} rank {rank}");
+    let flops = 2.0 * f64::from(n) * (area(o, i) + area(rank, o + i)) as f64;
+    if !back {
+        let run = call(move |x| x.lora_linear_forward(out, inp, w, mats, slots));
+        return d.case(batch, shape, flops, run);
+    }
+    let dout = d.input(ActGrads, area(n, o));
+    let (da, db) = (d.output("da", Grads, area(rank, i)), d.output("db", Grads, area(o, rank)));
+    let write = write(d);
+    let dinp = d.coin().then(|| (d.output("dinp", ActGrads, area(n, i)), write));
+    let run = call(move |x| {
+        x.lora_linear_forward(out, inp, w, mats, slots)?;
+        x.lora_linear_backward(LoraGrads { da, db, dinp }, dout, inp, w, mats, slots)
+    });
+    d.case(batch, shape, 3.0 * flops, run)
+}
+
+fn lora_linear_forward(d: &mut Draw) -> Case {
+    lora(d, false)
+}
+
+fn lora_linear_backward(d: &mut Draw) -> Case {
+    lora(d, true)
+}
