@@ -132,8 +132,7 @@ fn plain_ops() -> Vec<Op> {
     ]
 }
 
-fn ops_with_batches() -> Vec<Op> {
-    let mc = M * 4;
+fn attention_ops() -> Vec<Op> {
     let (q, kv) = (N * 4, N * 2);
     vec![
         op("rope_forward", &[(Out, q), (In, 6)], |b, s| b.rope_forward(s[0], s[1], 2, Rows::All)),
@@ -163,6 +162,12 @@ fn ops_with_batches() -> Vec<Op> {
             },
         ),
         op("cache_write", &[(Quiet, kv), (Hidden, kv)], |b, s| b.cache_write(s[0], s[1], 2)),
+    ]
+}
+
+fn loss_and_lora_ops() -> Vec<Op> {
+    let (mc, q) = (M * 4, N * 4);
+    vec![
         op("cross_entropy_forward", &[(Out, E), (Out, M), (Out, M), (In, mc), (In, 28)], |b, s| {
             let w = mat(s[4], V, C);
             b.linear_cross_entropy_forward(s[0], s[1], Some(s[2]), s[3], w)
@@ -217,7 +222,7 @@ fn ops_with_batches() -> Vec<Op> {
 }
 
 fn all_ops() -> Vec<Op> {
-    plain_ops().into_iter().chain(ops_with_batches()).collect()
+    plain_ops().into_iter().chain(attention_ops()).chain(loss_and_lora_ops()).collect()
 }
 
 /// A fresh back-end with a batch of N rows, M kept, E entries; everything holds small numbers.
