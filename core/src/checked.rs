@@ -21,6 +21,8 @@ pub struct Checked<'w> {
     sizes: RegionSizes,
     /// N, M, E of the batch.
     counts: [u64; 3],
+    /// Rows that the batch's tokens, positions and cache rows need of tables that they index.
+    table_rows: [u64; 3],
 }
 
 /// A slot with its name in the op's documentation and the length it must have.
@@ -29,7 +31,7 @@ type Operand = (&'static str, Slot, u64);
 impl<'w> Checked<'w> {
     /// Checks every call to `inner`.
     pub fn new(inner: Box<dyn Backend + 'w>) -> Checked<'w> {
-        Checked { inner, sizes: RegionSizes::default(), counts: [0; 3] }
+        Checked { inner, sizes: RegionSizes::default(), counts: [0; 3], table_rows: [0; 3] }
     }
 
     fn rows(&self, rows: Rows) -> u64 {
@@ -77,6 +79,12 @@ fn trained(w: Mat) -> Operand {
     }
 }
 
+/// A table of any number of rows of `width` as an operand, at least `rows`.
+fn table(name: &'static str, slot: Slot, width: u32, rows: u64) -> Operand {
+    let width = u64::from(width).max(1);
+    (name, slot, (slot.len / width).max(rows) * width)
+}
+
 /// An optional slot as an operand.
 fn optional(name: &'static str, slot: Option<Slot>, len: u64) -> Operand {
     slot.map_or((name, Slot::new(Region::Grads, 0, 0), 0), |slot| (name, slot, len))
@@ -112,6 +120,8 @@ impl Backend for Checked<'_> {
 
     fn set_batch(&mut self, batch: &Batch) -> Result<()> {
         self.counts = [batch.rows(), batch.kept(), batch.entries()];
+        let after = |rows: &[u32]| rows.iter().max().map_or(0, |&row| u64::from(row) + 1);
+        self.table_rows = [after(&batch.tokens), after(&batch.positions), after(&batch.all.at)];
         self.inner.set_batch(batch)
     }
 
@@ -174,7 +184,7 @@ impl Backend for Checked<'_> {
     }
 
     fn embed_backward(&mut self, dtable: Slot, dout: Slot, dim: u32) -> Result<()> {
-        let writes = [("dtable", dtable, dtable.len)];
+        let writes = [table("dtable", dtable, dim, self.table_rows[0])];
         let reads = [("dout", dout, self.counts[0] * u64::from(dim))];
         self.admit("embed_backward", &writes, &reads)?;
         self.inner.embed_backward(dtable, dout, dim)?;
@@ -266,7 +276,8 @@ impl Backend for Checked<'_> {
     fn rope_forward(&mut self, x: Slot, table: Slot, head_dim: u32, rows: Rows) -> Result<()> {
         let n = self.rows(rows).max(1) * u64::from(head_dim);
         let writes = [("x", x, x.len / n * n)];
-        self.admit("rope_forward", &writes, &[("table", table, table.len)])?;
+        let reads = [self::table("table", table, head_dim, self.table_rows[1])];
+        self.admit("rope_forward", &writes, &reads)?;
         self.inner.rope_forward(x, table, head_dim, rows)?;
         self.finite("rope_forward", &writes)
     }
@@ -274,7 +285,8 @@ impl Backend for Checked<'_> {
     fn rope_backward(&mut self, dx: Slot, table: Slot, head_dim: u32, rows: Rows) -> Result<()> {
         let n = self.rows(rows).max(1) * u64::from(head_dim);
         let writes = [("dx", dx, dx.len / n * n)];
-        self.admit("rope_backward", &writes, &[("table", table, table.len)])?;
+        let reads = [self::table("table", table, head_dim, self.table_rows[1])];
+        self.admit("rope_backward", &writes, &reads)?;
         self.inner.rope_backward(dx, table, head_dim, rows)?;
         self.finite("rope_backward", &writes)
     }
@@ -319,7 +331,8 @@ impl Backend for Checked<'_> {
 
     fn cache_write(&mut self, cache: Slot, inp: Slot, dim: u32) -> Result<()> {
         let reads = [("inp", inp, self.counts[0] * u64::from(dim))];
-        self.admit("cache_write", &[("cache", cache, cache.len)], &reads)?;
+        let writes = [table("cache", cache, dim, self.table_rows[2])];
+        self.admit("cache_write", &writes, &reads)?;
         self.inner.cache_write(cache, inp, dim)
     }
 
@@ -432,8 +445,13 @@ impl Backend for Checked<'_> {
     ) -> Result<()> {
         let n = inp.len / u64::from(w.cols);
         let rank = u64::from(lora.a.rows);
-        let writes = [("out", out, n * u64::from(w.rows)), ("s", slots.s, n * rank)];
-        let reads = [("inp", inp, inp.len), trained(w), trained(lora.a), trained(lora.b)];
+        let len = n * u64::from(w.cols);
+        let writes = [
+            ("out", out, n * u64::from(w.rows)),
+            ("s", slots.s, n * rank),
+            optional("dropped", slots.dropout.map(|_| slots.dropped), len),
+        ];
+        let reads = [("inp", inp, len), trained(w), trained(lora.a), trained(lora.b)];
         self.admit("lora_linear_forward", &writes, &reads)?;
         self.inner.lora_linear_forward(out, inp, w, lora, slots)?;
         self.finite("lora_linear_forward", &writes)
@@ -449,16 +467,17 @@ impl Backend for Checked<'_> {
         slots: LoraSlots,
     ) -> Result<()> {
         let n = inp.len / u64::from(w.cols);
-        let rank = u64::from(lora.a.rows);
+        let (rank, len) = (u64::from(lora.a.rows), n * u64::from(w.cols));
         let writes = [
             ("da", grads.da, lora.a.len()),
             ("db", grads.db, lora.b.len()),
             ("ds", slots.ds, n * rank),
-            optional("dinp", grads.dinp.map(|(slot, _)| slot), inp.len),
+            optional("dinp", grads.dinp.map(|(slot, _)| slot), len),
+            optional("dropped", slots.dropout.map(|_| slots.dropped), len),
         ];
         let reads = [
             ("dout", dout, n * u64::from(w.rows)),
-            ("inp", inp, inp.len),
+            ("inp", inp, len),
             ("s", slots.s, n * rank),
             trained(w),
             trained(lora.a),

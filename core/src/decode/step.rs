@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 use crate::backend::Backend;
 use crate::batch::{Batch, Piece};
 use crate::decode::cache::{Cache, NodeId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::forward::Pass;
 use crate::plan::Plan;
 use crate::train::step::begin;
 
 /// Appends tokens to nodes of the cache (several at once) and returns, for each node, the logits (V)
-/// after its last token. Long prompts go through in pieces of what the plan holds; those come one
+/// after its last token. Each node may be named once: its tokens are one piece. Long prompts go through in pieces of what the plan holds; those come one
 /// node at a time.
 pub fn extend(
     b: &mut dyn Backend,
@@ -22,6 +22,11 @@ pub fn extend(
     cache: &mut Cache,
     new: &[(NodeId, &[u32])],
 ) -> Result<Vec<Vec<f32>>> {
+    for (i, (node, _)) in new.iter().enumerate() {
+        if new[..i].iter().any(|(other, _)| other == node) {
+            return Err(Error::Batch { what: "a cache node named twice", index: i as u64 });
+        }
+    }
     let rows: u64 = new.iter().map(|(_, tokens)| tokens.len() as u64).sum();
     let fits = plan.capacity.logit_rows.min(plan.capacity.kept);
     if rows <= plan.capacity.tokens && new.len() as u64 <= fits {
