@@ -56,7 +56,8 @@ fn whole_exemplars_go_until_the_row_fits() {
     assert_eq!(all.text, "one\ntwo\nthree\nthe cat a");
     assert_eq!(all.last_answer(), " a");
     let length = |r| paddock_datasets::encode::encode(&tokenizer, r).unwrap().tokens.len();
-    let (kept, left_out) = fit_exemplars(&tokenizer, &rendered, &exemplars, "\n", length(&all) - 1).unwrap();
+    let (kept, left_out) =
+        fit_exemplars(&tokenizer, &rendered, &exemplars, "\n", length(&all) - 1).unwrap();
     assert_eq!((kept.text.as_str(), left_out), ("two\nthree\nthe cat a", 1));
     assert_eq!(fit_exemplars(&tokenizer, &rendered, &exemplars, "\n", 1).unwrap().1, 3);
 }

@@ -54,7 +54,7 @@ fn twins_are_found() {
 fn banded_search_finds_what_all_pairs_find() {
     let Some(path) = shared("sentiment/uci_sentences/yelp_labelled.txt") else { return };
     let text = std::fs::read_to_string(path).unwrap();
-    let mut texts: Vec<&str> = text.lines().take(400).collect();
+    let mut texts: Vec<&str> = text.lines().take(150).collect();
     let doubled: Vec<String> = texts.iter().step_by(7).map(|t| format!("{t} really")).collect();
     texts.extend(doubled.iter().map(String::as_str));
     let found = near(&texts, 0.7);
@@ -70,6 +70,7 @@ fn alpaca_twins_take_seconds() {
     let rows = paddock_datasets::readers::open(&path, &Default::default()).unwrap();
     let texts: Vec<String> = rows
         .filter_map(|r| r.ok())
+        .take(10_000)
         .map(|r| {
             ["instruction", "input", "output"]
                 .map(|c| r.get(c).unwrap().as_str().unwrap().to_string())

@@ -305,7 +305,8 @@ fn days_are_written_as_templates_ask() {
 
 #[test]
 fn a_loop_may_assign_to_its_own_variable() {
-    let source = "{% for t in list %}x{% if t %}{% set t = 5 %}{% endif %}{{ t }}{% endfor %} ||| b";
+    let source =
+        "{% for t in list %}x{% if t %}{% set t = 5 %}{% endif %}{{ t }}{% endfor %} ||| b";
     let row = record(json!({"list": [1, 2]}));
     let found = Template::jinja("t", source, None).compile().unwrap().parts(&row).unwrap();
     assert_eq!(found.input, "x5x5");
