@@ -18,7 +18,7 @@ use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
 use crate::run::config::diff::{compare, permit};
 use crate::run::config::{
-    Continuation, RecordedFile, Layers, Record, RunConfig, RunFile, Validation, Versions,
+    Continuation, Layers, Record, RecordedFile, RunConfig, RunFile, Validation, Versions,
 };
 use crate::run::events::{Event, Reason, Start, Warning};
 use crate::run::fingerprint::{Fingerprinter, compare_recorded};
