@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use crate::run::config::ConfigError;
+use crate::run::fingerprint::FingerprintError;
+use crate::run::folder::FolderError;
+
 /// Bad usage or bad input; every other error is a failure of the work itself.
 #[derive(Debug)]
 pub struct BadInput(pub String);
@@ -23,6 +27,10 @@ pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let bad = error.chain().any(|cause| {
         cause.is::<BadInput>()
+            || cause.is::<paddock_datasets::Error>()
+            || cause.is::<ConfigError>()
+            || cause.is::<FolderError>()
+            || cause.is::<FingerprintError>()
             || matches!(
                 cause.downcast_ref::<paddock_core::Error>(),
                 Some(paddock_core::Error::Config { .. } | paddock_core::Error::Weight { .. })

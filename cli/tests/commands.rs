@@ -51,7 +51,7 @@ impl Desk {
     }
 }
 
-const TRAIN: &str = "train --model model --data rows.json --batch-size 8 --lr 0.02 --epochs 4 \
+const TRAIN: &str = "train --model model --data rows.json --batch-size 8 --lr 0.02 --epochs 40 \
                      --samples 2 --sample-tokens 8 --lora-rank 8 --lora-dropout 0.05";
 
 #[test]
@@ -101,7 +101,7 @@ fn a_run_from_rows_to_an_adapter_that_knows_the_answers() {
 #[test]
 fn full_fine_tuning_writes_a_model() {
     let desk = Desk::new();
-    let args = "train --model model --data rows.json --method full --lr 0.01 --epochs 3 --out run";
+    let args = "train --model model --data rows.json --method full --lr 0.01 --epochs 25 --out run";
     desk.run(&format!("{args} --batch-size 8 --samples 1"), 0);
     let (out, _) = desk.run("score --model run/model --data rows.json --template alpaca", 0);
     let first: Value = serde_json::from_str(out.lines().next().expect("a row")).expect("JSON");
@@ -155,7 +155,7 @@ fn f57_killed_anywhere_and_resumed_it_ends_in_the_same_bits() {
 #[test]
 fn f47_a_signal_saves_and_exits_with_130() {
     let desk = Desk::new();
-    let args = format!("{TRAIN} --epochs 4000 --out run");
+    let args = format!("{TRAIN} --max-steps 1000000 --out run");
     let mut child = desk
         .command(&args)
         .stdout(std::process::Stdio::null())
@@ -292,7 +292,7 @@ fn early_stopping_and_the_best_checkpoint() {
     let desk = Desk::new();
     // A rate far too high: the validation loss soon gets worse and patience ends the run.
     let args = "train --model model --data rows.json --batch-size 8 --lr 3 --lr-schedule constant \
-                --epochs 30 --patience 2 --eval-every 2 --samples 1 --out run";
+                --epochs 30 --patience 2 --eval-every 2 --samples 1 --lora-rank 8 --out run";
     let (out, _) = desk.run(args, 0);
     assert!(out.contains("stopped early"), "{out}");
     let evals: Vec<Value> = desk

@@ -85,7 +85,10 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
 
     /// Runs to the end. What comes back says why it ended; checkpoints are saved.
     pub fn run(&mut self) -> anyhow::Result<Reason> {
-        if self.session.run.step == 0 && !self.session.setup.validation.is_empty() {
+        if self.session.run.step == 0
+            && self.facts.before.is_none()
+            && !self.session.setup.validation.is_empty()
+        {
             let Some(scores) = self.scores()? else { return self.interrupted() };
             self.facts.before = Some(scores.loss);
             self.note_eval(scores, false)?;
