@@ -46,10 +46,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dedupe;
 pub mod encode;
 pub mod error;
+pub mod fewshot;
 pub mod fingerprint;
 pub mod forest;
+pub mod metrics;
+pub mod mixture;
 pub mod order;
 pub mod prepare;
 pub mod readers;

@@ -10,6 +10,7 @@ use paddock_core::weights::Weights;
 
 pub mod cpu;
 pub mod ops;
+pub mod wgpu;
 
 /// Which back-end to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Kind {
     Auto,
     /// SIMD kernels on the processor's cores.
     Cpu,
+    /// WGSL kernels on a graphics card (Vulkan, Metal or Direct3D 12).
+    Wgpu,
     /// The executable specification in f32: slow, for comparison.
     Reference,
     /// The executable specification in f64.
@@ -31,10 +34,11 @@ impl std::str::FromStr for Kind {
         match name {
             "auto" => Ok(Kind::Auto),
             "cpu" => Ok(Kind::Cpu),
+            "wgpu" => Ok(Kind::Wgpu),
             "reference" => Ok(Kind::Reference),
             "reference64" => Ok(Kind::Reference64),
             _ => Err(Error::Device(format!(
-                "unknown back-end \"{name}\"; expected auto, cpu, reference or reference64"
+                "unknown back-end \"{name}\"; expected auto, cpu, wgpu, reference or reference64"
             ))),
         }
     }
@@ -59,6 +63,7 @@ pub fn open<'w>(
         Kind::Auto | Kind::Cpu => {
             Ok(Box::new(cpu::Cpu::new(weights, options.threads, options.level)?))
         }
+        Kind::Wgpu => Ok(Box::new(wgpu::Wgpu::open(weights)?)),
         Kind::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
         Kind::Reference64 => Ok(Box::new(Reference::<f64>::new(weights))),
     }

@@ -15,10 +15,10 @@ use super::session::{Session, checkpoint_bytes};
 use super::setup::Setup;
 use super::verdict::Facts;
 use crate::error::bad_input;
-use crate::run::checkpoint::{check_space, latest_good, sweep};
+use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
 use crate::run::config::diff::{compare, permit};
 use crate::run::config::{
-    Continuation, RecordedFile, Layers, Record, RunConfig, RunFile, Validation, Versions,
+    Continuation, Layers, Record, RecordedFile, RunConfig, RunFile, Validation, Versions,
 };
 use crate::run::events::{Event, Reason, Start, Warning};
 use crate::run::fingerprint::{Fingerprinter, compare_recorded};
@@ -274,6 +274,7 @@ fn start_or_go_on(
         for bad in &search.bad {
             listener.event(&Event::Warning(Warning { message: bad.to_string() }))?;
         }
+        set_aside_bad(storage, &checkpoints, &search.bad)?;
         if let Some(found) = &search.found {
             elapsed = session.restore(storage, found)?;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::run::events::{Event, Plan, Sample};
+use crate::run::events::{Done, Event, Plan, Reason, Sample};
 
 /// Whoever listens to a run.
 pub trait Listener {
@@ -36,7 +36,11 @@ pub struct Terminal {
     steps: u64,
     is_terminal: bool,
     last_line: Option<Instant>,
+    samples: usize,
 }
+
+/// Samples shown at the end; samples.jsonl has all.
+const SHOWN_SAMPLES: usize = 3;
 
 /// Between two lines of progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -44,7 +48,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 impl Default for Terminal {
     fn default() -> Terminal {
         let is_terminal = std::io::stderr().is_terminal();
-        Terminal { bar: None, steps: 0, is_terminal, last_line: None }
+        Terminal { bar: None, steps: 0, is_terminal, last_line: None, samples: 0 }
     }
 }
 
@@ -53,6 +57,12 @@ impl Terminal {
         match &self.bar {
             Some(bar) if self.is_terminal => bar.println(text),
             _ => eprintln!("{text}"),
+        }
+    }
+
+    fn end_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
         }
     }
 
@@ -129,12 +139,21 @@ impl Listener for Terminal {
             Event::Warning(warning) => self.say(&format!("warning: {}", warning.message)),
             Event::Pause(pause) => self.say(&pause.message),
             Event::Checkpoint(_) => {}
-            Event::Sample(_) => {}
-            Event::Verdict(_) | Event::Error(_) => {}
-            Event::Done(_) => {
-                if let Some(bar) = self.bar.take() {
-                    bar.finish_and_clear();
+            Event::Sample(sample) => {
+                self.end_bar();
+                if self.samples < SHOWN_SAMPLES {
+                    println!("{}", sample_text(sample));
                 }
+                self.samples += 1;
+            }
+            Event::Verdict(verdict) => {
+                self.end_bar();
+                println!("{}", verdict.message);
+            }
+            Event::Error(_) => self.end_bar(),
+            Event::Done(done) => {
+                self.end_bar();
+                println!("{}", done_text(done));
             }
         }
         Ok(())
@@ -188,6 +207,17 @@ pub fn sample_text(sample: &Sample) -> String {
         }
     }
     out
+}
+
+/// Where the run is and what to do next.
+fn done_text(done: &Done) -> String {
+    match done.reason {
+        Reason::Interrupted => format!(
+            "Stopped at step {} and saved. Go on with: core-cli train --resume --out {}",
+            done.step, done.out
+        ),
+        _ => format!("The run is in {}", done.out),
+    }
 }
 
 /// "1.2 million"

@@ -103,6 +103,11 @@ impl Compiled {
         Ok(rendered)
     }
 
+    /// The text that Hugging Face would give for these messages, without spans.
+    pub fn raw_text(&self, messages: &[Value], tools: &Value, open: bool) -> Result<String> {
+        Ok(self.text(0, messages, tools, open)?.replace([BEGIN, END], ""))
+    }
+
     fn conversation(&self, record: &Record) -> Result<Conversation> {
         let mut talk = conversation(&self.name, &self.columns, record)?;
         for message in &mut talk.messages {

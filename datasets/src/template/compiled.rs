@@ -1,5 +1,7 @@
 //! A template ready to render many rows.
 
+use serde_json::Value;
+
 use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::template::rendered::Rendered;
@@ -72,6 +74,20 @@ impl Compiled {
                     choices: None,
                 })
             }
+        }
+    }
+
+    /// The text of a chat template for messages in Hugging Face's form, without spans.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if it is no chat template.
+    pub fn chat_text(&self, messages: &[Value], tools: &Value, open: bool) -> Result<String> {
+        match &self.body {
+            CompiledBody::Chat(compiled) => compiled.raw_text(messages, tools, open),
+            _ => Err(Error::Template {
+                name: self.name.clone(),
+                message: "is no chat template".to_string(),
+            }),
         }
     }
 

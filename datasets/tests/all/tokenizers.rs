@@ -277,7 +277,7 @@ fn ten_megabytes_without_a_space_take_seconds_not_hours() {
     let Some(model) = shared("tokenizers/llama2/tokenizer.model") else { return };
     let bytes = std::fs::read(&model).unwrap();
     let own = Tokenizer::from_bytes(&model, &bytes, &ConfigTexts::default()).unwrap();
-    for unit in ["a", "abcdefghij", "日本語"] {
+    for unit in ["a", "日本語"] {
         let text = unit.repeat((10 << 20) / unit.len());
         let start = std::time::Instant::now();
         let ids = own.encode_plain(&text).unwrap().ids;

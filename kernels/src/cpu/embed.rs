@@ -4,9 +4,10 @@
 //! the same order whatever the number of threads.
 
 use super::Ctx;
+use super::elem::Elem;
 use super::matmul::Elems;
 use super::pack::View;
-use super::tiles::{Cut, Elem, Out, Tile, for_blocks};
+use super::tiles::{Cut, Out, Tile, for_blocks};
 
 /// Rows of a task of forward.
 const ROWS: usize = 32;

@@ -73,6 +73,12 @@ pub struct Product<'a> {
 /// Columns of a task at most: KC x 384 f32 fill about half of a 1 MiB level-2 cache.
 const NC: usize = 384;
 
+/// Rows for which packing b does not pay.
+const FEW_ROWS: usize = 28;
+/// The longest stretch of k where b is read in place: its rows lie on as many pages as the first
+/// level of address translation remembers.
+const KC_DIRECT: usize = 64;
+
 /// Computes `p` into `out`, whose rows are `p.n` long.
 pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
     if p.m == 0 || p.n == 0 {
@@ -128,11 +134,11 @@ impl Kernel for Block<'_, '_> {
         let width = NV * S::LANES;
         let (rows, cols) = (self.tile.rows(), self.tile.cols());
         let k: usize = self.p.parts.iter().map(|part| part.k).sum();
-        let stretch = even(k, KC, 1);
+        let direct = Direct::of(&self.p, width);
+        let stretch = even(k, if direct.b.is_some() { KC_DIRECT } else { KC }, 1);
         let row_step = even(rows, tiles::tile_rows::<S>(), 1);
         let b = Scratch::grow(&mut self.scratch.b, cols.next_multiple_of(width) * stretch);
         let a = Scratch::grow(&mut self.scratch.a, A_PANEL);
-        let direct = Direct::of(&self.p, rows, cols, row_step, width);
         let mut add = self.p.add;
         let mut from = 0;
         loop {
@@ -153,7 +159,10 @@ impl Kernel for Block<'_, '_> {
                         (&*a, packed)
                     }
                 };
-                for col in (0..cols).step_by(width) {
+                let next = (self.row + row + m, row_step.min(rows - row - m));
+                let turns = cols.div_ceil(width);
+                for (turn, col) in (0..cols).step_by(width).enumerate() {
+                    fetch_next(s, &self.p, (from, len), next, (turn, turns));
                     let n = width.min(cols - col);
                     let (b, b_stride) = match direct.b {
                         Some(v) if n == width => {
@@ -186,17 +195,38 @@ struct Direct<'a> {
 }
 
 impl<'a> Direct<'a> {
-    fn of(p: &Product<'a>, rows: usize, cols: usize, row_step: usize, width: usize) -> Direct<'a> {
+    /// Decided by the whole product's shape, so that every task (and every cut) does the same.
+    fn of(p: &Product<'a>, width: usize) -> Direct<'a> {
         let [part] = p.parts else { return Direct::default() };
         let a = match part.a {
-            Left::Cols(v) if cols <= width => Some(v),
+            Left::Cols(v) if p.n <= width => Some(v),
             _ => None,
         };
         let b = match part.b {
-            Right::Rows(Elems::F32(v)) if rows <= 2 * row_step => Some(v),
+            Right::Rows(Elems::F32(v)) if p.m <= FEW_ROWS => Some(v),
             _ => None,
         };
         Direct { a, b }
+    }
+}
+
+/// Asks for the rows `row..row + m` of a that come next, share `turn` of `turns`.
+#[inline(always)]
+fn fetch_next<S: Simd>(
+    s: S,
+    p: &Product<'_>,
+    (from, len): (usize, usize),
+    (row, m): (usize, usize),
+    (turn, turns): (usize, usize),
+) {
+    for (part, k, part_len, _) in pieces(p, from, len) {
+        let Left::Rows(v) = part.a else { return };
+        for i in (turn..m).step_by(turns) {
+            let at = v.data.as_ptr().wrapping_add((row + i) * v.stride + k);
+            for c in (0..part_len).step_by(16) {
+                s.prefetch_far(at.wrapping_add(c));
+            }
+        }
     }
 }
 

@@ -4,11 +4,12 @@
 //! multiplied with all m rows of inp. Tasks are blocks of outputs; an output's sum has one order,
 //! so threads change nothing.
 
+use super::elem::Elem;
 use super::matmul::{Elems, Left, Part, Product, Right};
 use super::pack::View;
 use super::pool::Pool;
 use super::simd::{Kernel, Level, Simd};
-use super::tiles::{Cut, Elem, Out, Tile, for_blocks};
+use super::tiles::{Cut, Out, Tile, for_blocks};
 use super::vmath::get;
 
 /// The most rows that this way serves.

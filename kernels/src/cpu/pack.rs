@@ -1,8 +1,9 @@
 //! Packing: operands of a product, copied (and widened, and turned where needed) into the panels
 //! that a register tile reads. See `tiles.rs` for the layouts.
 
+use super::elem::Elem;
 use super::simd::{MAX_LANES, Simd};
-use super::tiles::{COL_STRIDE, Elem, NV, ROW_STRIDE};
+use super::tiles::{COL_STRIDE, NV, ROW_STRIDE};
 
 /// A matrix to read: element (i, j) at i * stride + j.
 #[derive(Clone, Copy)]

@@ -4,9 +4,10 @@
 //! weight sums over rows: its tasks are column blocks, each adding all rows in order.
 
 use super::Ctx;
+use super::elem::Elem;
 use super::matmul::Elems;
 use super::simd::{Kernel, Simd};
-use super::tiles::{Cut, Elem, Out, Tile, for_blocks};
+use super::tiles::{Cut, Out, Tile, for_blocks};
 use super::vmath::{dot, get, put};
 
 /// Rows of a task.

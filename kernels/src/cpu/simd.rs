@@ -170,6 +170,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn prefetch(self, address: *const f32) {
         let _ = address;
     }
+    /// The same for the level-2 cache.
+    #[inline(always)]
+    fn prefetch_far(self, address: *const f32) {
+        let _ = address;
+    }
     /// Transposes the LANES x LANES block in the first LANES vectors.
     fn transpose(self, block: &mut [Self::V; MAX_LANES]);
 }

@@ -19,6 +19,7 @@ use paddock_core::slot::Slot;
 use paddock_core::weights::{Dtype, Weight, WeightView, Weights};
 
 pub mod draw;
+mod fused;
 mod table;
 
 pub use draw::Draw;

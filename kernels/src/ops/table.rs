@@ -1,17 +1,13 @@
 //! The table itself: one function an op, which draws its shapes and values.
 
-use paddock_core::backend::{
-    AdamW, AttentionGrads, AttentionSaved, Dropout, LoraGrads, LoraMats, LoraSlots, LossSlots,
-    Write,
-};
+use paddock_core::backend::{AdamW, AttentionGrads, AttentionSaved, Dropout, Write};
 use paddock_core::batch::Rows;
 use paddock_core::philox::Stream;
 use paddock_core::slot::Region::{ActGrads, Acts, Grads, Kv, Moments, Params, Stats};
 use paddock_core::slot::Slot;
-use paddock_core::weights::Mat;
 
 use super::draw::{Draw, Size, call};
-use super::{Case, Op};
+use super::{Case, Op, fused};
 
 /// Every op. Roundings: 0 where numbers are only moved; 4 for a few operations an element; 16
 /// where sums of random length are taken in another order than the plain loop's.
@@ -39,18 +35,18 @@ pub fn table() -> Vec<Op> {
         op("swiglu_backward", 8.0, swiglu_backward),
         op("dropout_forward", 4.0, dropout_forward),
         op("dropout_backward", 4.0, dropout_backward),
-        op("linear_cross_entropy_forward", 16.0, linear_cross_entropy_forward),
-        op("linear_cross_entropy_backward", 32.0, linear_cross_entropy_backward),
-        op("linear_cross_entropy", 32.0, linear_cross_entropy),
+        op("linear_cross_entropy_forward", 16.0, fused::linear_cross_entropy_forward),
+        op("linear_cross_entropy_backward", 32.0, fused::linear_cross_entropy_backward),
+        op("linear_cross_entropy", 32.0, fused::linear_cross_entropy),
         op("norm_squared", 16.0, norm_squared),
         op("adamw", 8.0, adamw),
-        op("lora_linear_forward", 16.0, lora_linear_forward),
-        op("lora_linear_backward", 32.0, lora_linear_backward),
+        op("lora_linear_forward", 16.0, fused::lora_linear_forward),
+        op("lora_linear_backward", 32.0, fused::lora_linear_backward),
     ]
 }
 
 /// Two extents as a number of elements.
-fn area(a: u32, b: u32) -> u64 {
+pub(super) fn area(a: u32, b: u32) -> u64 {
     u64::from(a) * u64::from(b)
 }
 
@@ -92,7 +88,7 @@ fn scatter_rows(d: &mut Draw) -> Case {
     d.case(batch, shape, 0.0, call(move |x| x.scatter_rows(dinp, dout, dim, write)))
 }
 
-fn write(d: &mut Draw) -> Write {
+pub(super) fn write(d: &mut Draw) -> Write {
     if d.coin() { Write::Set } else { Write::Add }
 }
 
@@ -290,7 +286,7 @@ fn swiglu_backward(d: &mut Draw) -> Case {
     d.case(Default::default(), format!("{n}"), 8.0 * n as f64, run)
 }
 
-fn mask(d: &mut Draw) -> Dropout {
+pub(super) fn mask(d: &mut Draw) -> Dropout {
     let stream = Stream::dropout(d.int(0, 9) as u16);
     Dropout { p: 0.3, seed: 0x1234_5678_9abc, stream, step: d.int(0, 99), rows: d.rows() }
 }
@@ -313,53 +309,6 @@ fn dropout_forward(d: &mut Draw) -> Case {
 
 fn dropout_backward(d: &mut Draw) -> Case {
     dropout(d, true)
-}
-
-/// Which of the loss's ops.
-#[derive(Clone, Copy, PartialEq)]
-enum Loss {
-    Forward,
-    Backward,
-    Both,
-}
-
-fn loss(d: &mut Draw, which: Loss) -> Case {
-    let (vocab, dim) = (d.extent(90, 300), d.extent(50, 100));
-    let (batch, w) = (d.batch(vocab), d.matrix(vocab, dim));
-    let (m, e) = (batch.kept(), batch.entries());
-    let inp = d.input(Acts, m * u64::from(dim));
-    let (nll, lse) = (d.output("nll", Stats, e), d.output("lse", Stats, m));
-    let coeff = d.input(Stats, e);
-    d.scratch(u64::from(vocab) * m.max(1));
-    let shape = format!("{m} rows, {e} entries, {vocab} x {dim}");
-    let flops = 2.0 * m as f64 * area(vocab, dim) as f64;
-    if which == Loss::Forward {
-        let best = d.coin().then(|| d.output("best", Stats, m));
-        let run = call(move |x| x.linear_cross_entropy_forward(nll, lse, best, inp, w));
-        return d.case(batch, shape, flops, run);
-    }
-    let dinp = d.output("dinp", ActGrads, inp.len);
-    let dw = d.coin().then(|| d.output("dw", Grads, area(vocab, dim)));
-    let run = call(move |x| match which {
-        Loss::Both => x.linear_cross_entropy(LossSlots { nll, lse, coeff, dinp, dw }, inp, w),
-        _ => {
-            x.linear_cross_entropy_forward(nll, lse, None, inp, w)?;
-            x.linear_cross_entropy_backward(dinp, dw, coeff, lse, inp, w)
-        }
-    });
-    d.case(batch, shape, 3.0 * flops, run)
-}
-
-fn linear_cross_entropy_forward(d: &mut Draw) -> Case {
-    loss(d, Loss::Forward)
-}
-
-fn linear_cross_entropy_backward(d: &mut Draw) -> Case {
-    loss(d, Loss::Backward)
-}
-
-fn linear_cross_entropy(d: &mut Draw) -> Case {
-    loss(d, Loss::Both)
 }
 
 fn norm_squared(d: &mut Draw) -> Case {
@@ -388,50 +337,4 @@ fn adamw(d: &mut Draw) -> Case {
     };
     let run = call(move |x| x.adamw(param, grad, m, v, step));
     d.case(Default::default(), format!("{n}, step {t}"), 14.0 * n as f64, run)
-}
-
-/// A frozen or trained matrix with an adapter.
-fn adapter(d: &mut Draw, o: u32, i: u32) -> (Mat, LoraMats, u32) {
-    let (w, rank) = (d.matrix(o, i), d.int(1, 20));
-    let (a, b) = (d.input(Params, area(rank, i)), d.input(Params, area(o, rank)));
-    let mats = LoraMats { a: Mat::trained(a, rank, i), b: Mat::trained(b, o, rank), scale: 0.5 };
-    (w, mats, rank)
-}
-
-fn lora(d: &mut Draw, back: bool) -> Case {
-    let mut batch = d.batch(9);
-    let (o, i) = (d.extent(60, 300), d.extent(60, 300));
-    let (w, mats, rank) = adapter(d, o, i);
-    let dropout = d.coin().then(|| Dropout { rows: Rows::All, ..mask(d) });
-    batch.kept_rows.clear();
-    let n = batch.rows() as u32;
-    let (inp, ds) = (d.input(Acts, area(n, i)), d.input(ActGrads, area(n, rank)));
-    let dropped = d.input(Acts, area(n, i.max(o)));
-    let s = d.output("s", Acts, area(n, rank));
-    let out = d.output("out", Acts, area(n, o));
-    let dropped = dropped.first(area(n, i));
-    let slots = LoraSlots { s, ds, dropped, dropout };
-    let shape = format!("n {n} o {o} i {i} rank {rank}");
-    let flops = 2.0 * f64::from(n) * (area(o, i) + area(rank, o + i)) as f64;
-    if !back {
-        let run = call(move |x| x.lora_linear_forward(out, inp, w, mats, slots));
-        return d.case(batch, shape, flops, run);
-    }
-    let dout = d.input(ActGrads, area(n, o));
-    let (da, db) = (d.output("da", Grads, area(rank, i)), d.output("db", Grads, area(o, rank)));
-    let write = write(d);
-    let dinp = d.coin().then(|| (d.output("dinp", ActGrads, area(n, i)), write));
-    let run = call(move |x| {
-        x.lora_linear_forward(out, inp, w, mats, slots)?;
-        x.lora_linear_backward(LoraGrads { da, db, dinp }, dout, inp, w, mats, slots)
-    });
-    d.case(batch, shape, 3.0 * flops, run)
-}
-
-fn lora_linear_forward(d: &mut Draw) -> Case {
-    lora(d, false)
-}
-
-fn lora_linear_backward(d: &mut Draw) -> Case {
-    lora(d, true)
 }

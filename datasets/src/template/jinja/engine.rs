@@ -24,8 +24,8 @@ const MAX_NESTING: usize = 64;
 pub enum Style {
     /// Plain Jinja: blocks leave their line breaks; a missing variable is an error everywhere.
     Plain,
-    /// Chat templates: blocks take their line along; a missing variable counts as false, but
-    /// printing it is an error.
+    /// Chat templates: blocks take their line along, and a missing variable is empty, as Hugging
+    /// Face has it. Their variables are the program's own; what comes from rows is checked before.
     Chat,
 }
 
@@ -96,7 +96,7 @@ fn environment(style: Style) -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(match style {
         Style::Plain => UndefinedBehavior::Strict,
-        Style::Chat => UndefinedBehavior::SemiStrict,
+        Style::Chat => UndefinedBehavior::Lenient,
     });
     if style == Style::Chat {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -117,6 +117,12 @@ fn environment(style: Style) -> Environment<'static> {
     });
     env.set_unknown_method_callback(methods);
     env.add_filter("string", |value: Value| python::text(&value));
+    env.add_filter("int", |value: Value, default: Option<i64>| {
+        whole_number(&value).unwrap_or(default.unwrap_or(0))
+    });
+    env.add_filter("float", |value: Value, default: Option<f64>| {
+        float(&value).unwrap_or(default.unwrap_or(0.0))
+    });
     env.add_filter("join", join);
     env.add_filter("tojson", tojson);
     env.add_function("zip", zip);
@@ -124,6 +130,31 @@ fn environment(style: Style) -> Environment<'static> {
         Err(JinjaError::new(ErrorKind::InvalidOperation, message))
     });
     env
+}
+
+/// Jinja's `int`: text and floats are cut to whole numbers; what is no number has none.
+fn whole_number(value: &Value) -> Option<i64> {
+    if let Some(text) = value.as_str() {
+        if let Ok(whole) = text.trim().parse() {
+            return Some(whole);
+        }
+    }
+    if value.kind() == ValueKind::Number && value.is_integer() {
+        return i64::try_from(value.clone()).ok();
+    }
+    let float = float(value)?.trunc();
+    // 2^63 and above do not fit.
+    (float.abs() < 9.2e18).then_some(float as i64)
+}
+
+/// Jinja's `float`.
+fn float(value: &Value) -> Option<f64> {
+    match value.kind() {
+        ValueKind::String => value.as_str()?.trim().parse().ok(),
+        ValueKind::Number => f64::try_from(value.clone()).ok(),
+        ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        _ => None,
+    }
 }
 
 /// Python's methods of strings, dictionaries and lists.
@@ -142,6 +173,13 @@ fn methods(
             let message = format!("{} is not in the list", python::text(wanted));
             JinjaError::new(ErrorKind::InvalidOperation, message)
         });
+    }
+    if let (Some(text), "index", [wanted]) = (value.as_str(), method, args) {
+        let wanted = wanted.as_str().unwrap_or_default();
+        return match text.find(wanted) {
+            Some(byte) => Ok(Value::from(text[..byte].chars().count())),
+            None => Err(JinjaError::new(ErrorKind::InvalidOperation, "substring not found")),
+        };
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }

@@ -7,9 +7,10 @@
 //! of queries in order and keys in order. That makes five products instead of the seven of a split
 //! by keys and by queries, and no sum depends on the number of threads.
 
+use super::Inputs;
 use super::layout::Block;
-use super::{
-    Inputs, KEYS, Rows, copy_len, each_step, fill_seen, mask_gaps, pack_turned, scores, weigh,
+use super::steps::{
+    KEYS, Rows, copy_len, each_step, fill_seen, mask_gaps, pack_turned, scores, weigh,
 };
 use crate::cpu::Ctx;
 use crate::cpu::pack::{self, View};

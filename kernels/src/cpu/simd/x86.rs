@@ -173,6 +173,10 @@ impl Simd for Avx512 {
         proven!(_mm_prefetch::<_MM_HINT_T0>(address.cast()))
     }
     #[inline(always)]
+    fn prefetch_far(self, address: *const f32) {
+        proven!(_mm_prefetch::<_MM_HINT_T1>(address.cast()))
+    }
+    #[inline(always)]
     fn transpose(self, block: &mut [__m512; MAX_LANES]) {
         let b = *block;
         // 4x4 blocks within the 128-bit lanes, then the lanes themselves in two rounds.
@@ -324,6 +328,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch(self, address: *const f32) {
         proven!(_mm_prefetch::<_MM_HINT_T0>(address.cast()))
+    }
+    #[inline(always)]
+    fn prefetch_far(self, address: *const f32) {
+        proven!(_mm_prefetch::<_MM_HINT_T1>(address.cast()))
     }
     #[inline(always)]
     fn transpose(self, block: &mut [__m256; MAX_LANES]) {

@@ -1,0 +1,112 @@
+// dst = value | a | a + b | dst + scale · a; rows moved by the batch's tables; Σ x².
+
+struct P {
+    dst_at: u32,
+    a_at: u32,
+    b_at: u32,
+    len: u32,
+    scale: f32,
+    dim: u32,
+    table: u32,
+    stride: u32,
+}
+
+const GROUP: u32 = 256u;
+
+@compute @workgroup_size(256)
+fn fill(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) t: u32) {
+    let i = group_index(wid, groups) * GROUP + t;
+    if (i < p.len) {
+        dst[p.dst_at + i] = p.scale;
+    }
+}
+
+@compute @workgroup_size(256)
+fn copy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) t: u32) {
+    let i = group_index(wid, groups) * GROUP + t;
+    if (i < p.len) {
+        dst[p.dst_at + i] = a[p.a_at + i];
+    }
+}
+
+@compute @workgroup_size(256)
+fn add(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+       @builtin(local_invocation_index) t: u32) {
+    let i = group_index(wid, groups) * GROUP + t;
+    if (i < p.len) {
+        dst[p.dst_at + i] = a[p.a_at + i] + b[p.b_at + i];
+    }
+}
+
+@compute @workgroup_size(256)
+fn accumulate(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+              @builtin(local_invocation_index) t: u32) {
+    let i = group_index(wid, groups) * GROUP + t;
+    if (i < p.len) {
+        dst[p.dst_at + i] = dst[p.dst_at + i] + p.scale * a[p.a_at + i];
+    }
+}
+
+// dst (M,dim) = a (N,dim) at the rows of the table
+@compute @workgroup_size(256)
+fn gather_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+               @builtin(local_invocation_index) t: u32) {
+    let i = group_index(wid, groups) * GROUP + t;
+    if (i < p.len) {
+        let row = batch[p.table + (i / p.dim) * p.stride];
+        dst[p.dst_at + i] = a[p.a_at + row * p.dim + i % p.dim];
+    }
+}
+
+// dst (N,dim) += a (M,dim) at the rows of the table, which are distinct
+@compute @workgroup_size(256)
+fn scatter_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                @builtin(local_invocation_index) t: u32) {
+    let i = group_index(wid, groups) * GROUP + t;
+    if (i < p.len) {
+        let row = batch[p.table + (i / p.dim) * p.stride];
+        let to = p.dst_at + row * p.dim + i % p.dim;
+        dst[to] = dst[to] + a[p.a_at + i];
+    }
+}
+
+// dst (Nc,dim) = a (N,dim) at the rows of the table, which are distinct
+@compute @workgroup_size(256)
+fn put_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+            @builtin(local_invocation_index) t: u32) {
+    let i = group_index(wid, groups) * GROUP + t;
+    if (i < p.len) {
+        let row = batch[p.table + (i / p.dim) * p.stride];
+        dst[p.dst_at + row * p.dim + i % p.dim] = a[p.a_at + i];
+    }
+}
+
+// dst (groups) = Σ a² over every groups-th piece of 256: a partition that the length alone decides
+@compute @workgroup_size(256)
+fn squares(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(local_invocation_index) t: u32) {
+    var sum = 0.0;
+    for (var i = wid.x * GROUP + t; i < p.len; i = i + groups.x * GROUP) {
+        let x = a[p.a_at + i];
+        sum = sum + x * x;
+    }
+    let total = sum_all(sum, t);
+    if (t == 0u) {
+        dst[p.dst_at + wid.x] = total;
+    }
+}
+
+// dst (1) = Σ a (len), len at most 256
+@compute @workgroup_size(256)
+fn total(@builtin(local_invocation_index) t: u32) {
+    var x = 0.0;
+    if (t < p.len) {
+        x = a[p.a_at + t];
+    }
+    let sum = sum_all(x, t);
+    if (t == 0u) {
+        dst[p.dst_at] = sum;
+    }
+}

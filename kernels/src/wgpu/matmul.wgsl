@@ -1,0 +1,118 @@
+// out (M,N) = alpha · A (M,K) · B (K,N) [+ out]. A and B are read by strides, so this one kernel is
+// the forward (A = inp, B = wᵀ), the input's gradient (A = dout, B = w) and the weight's
+// (A = doutᵀ, B = inp).
+//
+// A workgroup of WX x WY threads computes 4·WY rows and 4·WX columns from tiles in workgroup memory,
+// each thread a 4x4 block in registers. The host chooses WX and WY by the shape, and A_K_FAST and
+// B_K_FAST by which index is contiguous, so that neighbouring threads load neighbouring numbers.
+
+struct P {
+    a_at: u32,
+    b_at: u32,
+    out_at: u32,
+    m: u32,
+    n: u32,
+    k: u32,
+    // Elements from one row (or column) to the next.
+    a_row: u32,
+    a_col: u32,
+    b_row: u32,
+    b_col: u32,
+    out_row: u32,
+    alpha: f32,
+    // 1: added to out.
+    add: u32,
+}
+
+const GROUP: u32 = WX * WY;
+const DEPTH: u32 = 16u;
+
+// Four rows of A (columns of B) at one k each.
+var<workgroup> tile_a: array<vec4<f32>, DEPTH * WY>;
+var<workgroup> tile_b: array<vec4<f32>, DEPTH * WX>;
+
+fn a_at(row: u32, k: u32) -> f32 {
+    if (row < p.m && k < p.k) {
+        return a[p.a_at + row * p.a_row + k * p.a_col];
+    }
+    return 0.0;
+}
+
+fn b_at(k: u32, col: u32) -> f32 {
+    if (col < p.n && k < p.k) {
+        return weight_at(p.b_at + k * p.b_row + col * p.b_col);
+    }
+    return 0.0;
+}
+
+fn load_a(t: u32, row: u32, k: u32) {
+    for (var i = t; i < DEPTH * WY; i = i + GROUP) {
+        let kk = select(i / WY, i % DEPTH, A_K_FAST);
+        let quad = select(i % WY, i / DEPTH, A_K_FAST);
+        let r = row + 4u * quad;
+        tile_a[kk * WY + quad] = vec4<f32>(
+            a_at(r, k + kk), a_at(r + 1u, k + kk), a_at(r + 2u, k + kk), a_at(r + 3u, k + kk),
+        );
+    }
+}
+
+fn load_b(t: u32, k: u32, col: u32) {
+    for (var i = t; i < DEPTH * WX; i = i + GROUP) {
+        let kk = select(i / WX, i % DEPTH, B_K_FAST);
+        let quad = select(i % WX, i / DEPTH, B_K_FAST);
+        let c = col + 4u * quad;
+        tile_b[kk * WX + quad] = vec4<f32>(
+            b_at(k + kk, c), b_at(k + kk, c + 1u), b_at(k + kk, c + 2u), b_at(k + kk, c + 3u),
+        );
+    }
+}
+
+fn put(row: u32, col: u32, sum: f32) {
+    if (row < p.m && col < p.n) {
+        let at = p.out_at + row * p.out_row + col;
+        var y = p.alpha * sum;
+        if (p.add == 1u) {
+            y = out[at] + y;
+        }
+        out[at] = y;
+    }
+}
+
+fn put_row(row: u32, col: u32, sums: vec4<f32>) {
+    put(row, col, sums.x);
+    put(row, col + 1u, sums.y);
+    put(row, col + 2u, sums.z);
+    put(row, col + 3u, sums.w);
+}
+
+@compute @workgroup_size(WX, WY)
+fn product(@builtin(workgroup_id) wid: vec3<u32>,
+           @builtin(local_invocation_id) lid: vec3<u32>,
+           @builtin(local_invocation_index) t: u32) {
+    let row = wid.y * 4u * WY;
+    let col = wid.x * 4u * WX;
+    var sum0 = vec4<f32>(0.0);
+    var sum1 = vec4<f32>(0.0);
+    var sum2 = vec4<f32>(0.0);
+    var sum3 = vec4<f32>(0.0);
+    for (var k = 0u; k < p.k; k = k + DEPTH) {
+        load_a(t, row, k);
+        load_b(t, k, col);
+        workgroupBarrier();
+        for (var kk = 0u; kk < DEPTH; kk = kk + 1u) {
+            let x = tile_a[kk * WY + lid.y];
+            let y = tile_b[kk * WX + lid.x];
+            sum0 = fma(vec4<f32>(x.x), y, sum0);
+            sum1 = fma(vec4<f32>(x.y), y, sum1);
+            sum2 = fma(vec4<f32>(x.z), y, sum2);
+            sum3 = fma(vec4<f32>(x.w), y, sum3);
+        }
+        workgroupBarrier();
+    }
+    let r = row + 4u * lid.y;
+    let c = col + 4u * lid.x;
+    put_row(r, c, sum0);
+    put_row(r + 1u, c, sum1);
+    put_row(r + 2u, c, sum2);
+    put_row(r + 3u, c, sum3);
+}

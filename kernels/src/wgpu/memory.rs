@@ -1,0 +1,313 @@
+//! Buffers: one for each region, one or more for each frozen tensor, one for the batch's integers.
+
+use paddock_core::error::{Error, Result};
+use paddock_core::plan::RegionSizes;
+use paddock_core::slot::{Region, Slot};
+use paddock_core::weights::{Dtype, Mat, Weight, Weights};
+
+use super::device::Gpu;
+
+/// A buffer of numbers that kernels read and write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Planned memory.
+    Region(Region),
+    /// Partial sums of a reduction over all workgroups ([`PARTIALS`] numbers).
+    Partials,
+}
+
+/// Numbers in [`Place::Partials`].
+pub const PARTIALS: u64 = 256;
+
+impl Place {
+    /// The buffer's name in WGSL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Region(Region::Params) => "region_params",
+            Place::Region(Region::Grads) => "region_grads",
+            Place::Region(Region::Moments) => "region_moments",
+            Place::Region(Region::Stats) => "region_stats",
+            Place::Region(Region::Acts) => "region_acts",
+            Place::Region(Region::ActGrads) => "region_act_grads",
+            Place::Region(Region::Kv) => "region_kv",
+            Place::Region(Region::Scratch) => "region_scratch",
+            Place::Partials => "region_partials",
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Place::Region(region) => region as usize,
+            Place::Partials => 8,
+        }
+    }
+}
+
+/// Rows of a frozen tensor in a buffer of their own.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// First row.
+    pub first: u32,
+    /// How many.
+    pub rows: u32,
+    /// Their bytes, two 16-bit elements a word, padded to whole words.
+    pub buffer: wgpu::Buffer,
+}
+
+/// All buffers of one back-end.
+pub struct Memory {
+    regions: [Option<wgpu::Buffer>; 9],
+    lens: [u64; 9],
+    /// Parts of each frozen tensor, empty before its first use.
+    frozen: Vec<Vec<Part>>,
+    /// What downloads go through, as large as the largest so far.
+    staging: Option<wgpu::Buffer>,
+    max_binding_bytes: u64,
+}
+
+/// Bytes that one download moves at most.
+const STAGING_BYTES: u64 = 16 << 20;
+
+/// Bytes handed to the driver in one piece when weights are uploaded.
+const UPLOAD_BYTES: usize = 32 << 20;
+
+const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_DST)
+    .union(wgpu::BufferUsages::COPY_SRC);
+
+impl Memory {
+    /// Empty memory; `max_binding_bytes` decides how tensors are cut.
+    pub fn new(gpu: &Gpu, tensors: usize, max_binding_bytes: u64) -> Memory {
+        let mut memory = Memory {
+            regions: Default::default(),
+            lens: [0; 9],
+            frozen: vec![Vec::new(); tensors],
+            staging: None,
+            max_binding_bytes,
+        };
+        let partials = storage(gpu, Place::Partials.name(), 4 * PARTIALS);
+        memory.regions[Place::Partials.index()] = Some(partials);
+        memory.lens[Place::Partials.index()] = PARTIALS;
+        memory
+    }
+
+    /// Gives every region its buffer, zeroed by the driver. One larger than a binding is refused.
+    pub fn reserve(&mut self, gpu: &Gpu, sizes: &RegionSizes) -> Result<()> {
+        for region in Region::ALL {
+            let bytes = 4 * sizes.len(region);
+            if bytes > self.max_binding_bytes {
+                return Err(Error::Device(format!(
+                    "the region {region:?} needs {} MiB, but {} binds at most {} MiB at once; use a \
+                     smaller --micro-batch-tokens or --max-seq-len, or --backend cpu",
+                    bytes >> 20,
+                    gpu.name,
+                    self.max_binding_bytes >> 20
+                )));
+            }
+        }
+        for region in Region::ALL {
+            let place = Place::Region(region);
+            // The old buffer goes before the new one comes.
+            self.regions[place.index()] = None;
+            let bytes = 4 * sizes.len(region).max(4);
+            self.regions[place.index()] = Some(storage(gpu, place.name(), bytes));
+            self.lens[place.index()] = sizes.len(region);
+        }
+        gpu.check()
+    }
+
+    /// Refuses a slot that reaches beyond its region.
+    pub fn check(&self, slot: Slot) -> Result<()> {
+        let len = self.lens[slot.region as usize];
+        if slot.end() > len {
+            return Err(Error::OutOfRegion { region: slot.region, end: slot.end(), len });
+        }
+        Ok(())
+    }
+
+    /// Elements of a region.
+    pub fn len(&self, region: Region) -> u64 {
+        self.lens[region as usize]
+    }
+
+    /// The buffer of a place; none before [`Memory::reserve`].
+    pub fn buffer(&self, place: Place) -> Result<&wgpu::Buffer> {
+        self.regions[place.index()].as_ref().ok_or_else(|| {
+            Error::Device(String::from("wgpu: an op was called before memory was reserved"))
+        })
+    }
+
+    /// The parts of a frozen matrix, uploaded now if this is its first use. (A tensor that training
+    /// replaces by `Params` is read on the host alone and never costs device memory.)
+    pub fn parts(
+        &mut self,
+        gpu: &Gpu,
+        weights: &Weights<'_>,
+        handle: Weight,
+        w: Mat,
+    ) -> Result<()> {
+        let view = match weights.get(handle) {
+            Some(view) if view.rows == w.rows && view.cols == w.cols => view,
+            found => {
+                return Err(Error::Weight {
+                    name: found.map_or_else(|| format!("#{}", handle.0), |v| v.name.clone()),
+                    found: found
+                        .map_or_else(|| "nothing".into(), |v| format!("{}x{}", v.rows, v.cols)),
+                    expected: format!("{}x{}", w.rows, w.cols),
+                });
+            }
+        };
+        let parts = &mut self.frozen[handle.0 as usize];
+        if !parts.is_empty() {
+            return Ok(());
+        }
+        for (first, rows) in cut(w.rows, w.cols, view.dtype, self.max_binding_bytes)? {
+            let row_bytes = u64::from(w.cols) * view.dtype.bytes();
+            let from = (u64::from(first) * row_bytes) as usize;
+            let bytes = &view.bytes[from..from + (u64::from(rows) * row_bytes) as usize];
+            let size = (bytes.len() as u64).next_multiple_of(16);
+            let buffer = storage(gpu, &view.name, size);
+            write(gpu, &buffer, bytes)?;
+            parts.push(Part { first, rows, buffer });
+        }
+        Ok(())
+    }
+
+    /// The parts of a tensor that [`Memory::parts`] has uploaded.
+    pub fn frozen(&self, handle: Weight) -> &[Part] {
+        self.frozen.get(handle.0 as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Writes f32 numbers to a slot, behind everything submitted before.
+    pub fn upload(&self, gpu: &Gpu, dst: Slot, data: &[f32]) -> Result<()> {
+        self.check(dst)?;
+        let buffer = self.buffer(Place::Region(dst.region))?;
+        let data = &data[..data.len().min(dst.len as usize)];
+        for (i, piece) in data.chunks(UPLOAD_BYTES / 4).enumerate() {
+            let at = 4 * dst.offset + (i * UPLOAD_BYTES) as u64;
+            gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(piece));
+            gpu.queue.submit([]);
+        }
+        gpu.check()
+    }
+
+    /// Reads a slot, after everything submitted before has finished.
+    pub fn download(&mut self, gpu: &Gpu, src: Slot, data: &mut [f32]) -> Result<()> {
+        self.check(src)?;
+        let buffer = self.buffer(Place::Region(src.region))?.clone();
+        let len = data.len().min(src.len as usize);
+        for (i, piece) in data[..len].chunks_mut(STAGING_BYTES as usize / 4).enumerate() {
+            let at = 4 * src.offset + i as u64 * STAGING_BYTES;
+            self.download_piece(gpu, &buffer, at, piece)?;
+        }
+        Ok(())
+    }
+
+    /// A buffer that the host can read, of at least `bytes`.
+    fn staging(&mut self, gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
+        if let Some(buffer) = self.staging.as_ref().filter(|b| b.size() >= bytes) {
+            return buffer.clone();
+        }
+        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size: bytes.next_power_of_two(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.staging = Some(buffer.clone());
+        buffer
+    }
+
+    fn download_piece(
+        &mut self,
+        gpu: &Gpu,
+        buffer: &wgpu::Buffer,
+        at: u64,
+        data: &mut [f32],
+    ) -> Result<()> {
+        let bytes = size_of_val(data) as u64;
+        let staging = self.staging(gpu, bytes);
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, at, &staging, 0, bytes);
+        gpu.queue.submit([encoder.finish()]);
+        let (send, receive) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver lives until the answer has come.
+            let _ = send.send(result);
+        });
+        gpu.wait()?;
+        let failed =
+            |why: String| Error::Device(format!("reading back from {} failed: {why}", gpu.name));
+        receive.recv().map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+        let view = staging.get_mapped_range(0..bytes).map_err(|e| failed(e.to_string()))?;
+        bytemuck::cast_slice_mut(data).copy_from_slice(&view);
+        drop(view);
+        staging.unmap();
+        gpu.check()
+    }
+}
+
+/// Rows of each part of a matrix, so that no part exceeds `most` bytes and every part begins at a
+/// whole word.
+pub fn cut(rows: u32, cols: u32, dtype: Dtype, most: u64) -> Result<Vec<(u32, u32)>> {
+    let pair_bytes = 2 * u64::from(cols) * dtype.bytes();
+    let pairs = most.saturating_sub(16) / pair_bytes.max(1);
+    if pairs == 0 {
+        return Err(Error::Device(format!(
+            "a matrix with {cols} columns does not fit the device's binding of {most} bytes"
+        )));
+    }
+    let step = u32::try_from(2 * pairs).unwrap_or(u32::MAX - 1);
+    let firsts = (0..rows).step_by(step as usize);
+    Ok(firsts.map(|first| (first, step.min(rows - first))).collect())
+}
+
+pub(super) fn storage(gpu: &Gpu, label: &str, bytes: u64) -> wgpu::Buffer {
+    gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes,
+        usage: STORAGE,
+        mapped_at_creation: false,
+    })
+}
+
+/// Writes bytes of any length; the last word is padded with zeros.
+fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+    let whole = bytes.len() / 4 * 4;
+    for (i, piece) in bytes[..whole].chunks(UPLOAD_BYTES).enumerate() {
+        gpu.queue.write_buffer(buffer, (i * UPLOAD_BYTES) as u64, piece);
+        // The driver's copy of this piece is freed before the next one is made.
+        gpu.queue.submit([]);
+        gpu.wait()?;
+    }
+    if whole < bytes.len() {
+        let mut last = [0u8; 4];
+        last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+        gpu.queue.write_buffer(buffer, whole as u64, &last);
+    }
+    gpu.check()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_all_rows_and_begin_at_whole_words() {
+        for (rows, cols, dtype, most) in
+            [(7, 3, Dtype::Bf16, 40), (100, 5, Dtype::F32, 1000), (1, 9, Dtype::F16, 1 << 20)]
+        {
+            let parts = cut(rows, cols, dtype, most).unwrap();
+            let mut next = 0;
+            for (first, count) in parts {
+                assert_eq!(first, next);
+                let row_bytes = u64::from(cols) * dtype.bytes();
+                assert_eq!(u64::from(first) * row_bytes % 4, 0);
+                assert!(u64::from(count) * row_bytes <= most);
+                next = first + count;
+            }
+            assert_eq!(next, rows);
+        }
+        assert!(cut(4, 1000, Dtype::F32, 100).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! Kernels: WGSL files made concrete for the regions of their operands and the element type of their
+//! weight, then compiled.
+//!
+//! WGSL has no pointers to buffers, so a file names its operands (`inp[p.inp_at + i]`) and the name
+//! is replaced by the buffer of the region that the operand lies in. Operands that share a region
+//! share its buffer, which is bound once.
+
+use std::borrow::Cow;
+
+use paddock_core::weights::Dtype;
+
+use super::memory::Place;
+
+/// One entry point of a WGSL file.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// The file's stem.
+    pub stem: &'static str,
+    /// The file's text.
+    pub source: &'static str,
+    /// The entry point.
+    pub entry: &'static str,
+    /// The file's operands; those that an entry point leaves out may take any buffer.
+    pub operands: &'static [&'static str],
+}
+
+/// What `weight_at(i)` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightKind {
+    /// The kernel has no weight.
+    None,
+    /// Checkpoint bytes of this element type.
+    Frozen(Dtype),
+    /// Numbers of a region.
+    Trained(Place),
+}
+
+/// Threads and tile order of the matrix product.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// Threads along the columns; each has four.
+    pub wx: u32,
+    /// Threads along the rows; each has four.
+    pub wy: u32,
+    /// Whether A is contiguous along k.
+    pub a_k_fast: bool,
+    /// Whether B is contiguous along k.
+    pub b_k_fast: bool,
+}
+
+/// Names one compiled kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    stem: &'static str,
+    entry: &'static str,
+    source: &'static str,
+    operands: Vec<(&'static str, Place)>,
+    weight: WeightKind,
+    tile: Tile,
+}
+
+impl Key {
+    /// The kernel for operands in these places; the file's other operands take the first one's.
+    pub fn new(
+        kernel: &Kernel,
+        used: &[(&'static str, Place)],
+        weight: WeightKind,
+        tile: Tile,
+    ) -> Key {
+        let place_of = |name: &str| used.iter().find(|(n, _)| *n == name).unwrap_or(&used[0]).1;
+        Key {
+            stem: kernel.stem,
+            entry: kernel.entry,
+            source: kernel.source,
+            operands: kernel.operands.iter().map(|&name| (name, place_of(name))).collect(),
+            weight,
+            tile,
+        }
+    }
+
+    /// The buffers to bind, each once, in the order of their bindings.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places: Vec<Place> = self.operands.iter().map(|(_, place)| *place).collect();
+        if let WeightKind::Trained(place) = self.weight {
+            places.push(place);
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Whether a frozen tensor is bound last.
+    pub fn reads_frozen(&self) -> bool {
+        matches!(self.weight, WeightKind::Frozen(_))
+    }
+
+    /// The whole WGSL text.
+    pub fn wgsl(&self) -> String {
+        let mut text = String::from(
+            "@group(0) @binding(0) var<uniform> p: P;\n\
+             @group(0) @binding(1) var<storage, read> batch: array<u32>;\n",
+        );
+        let mut binding = 2;
+        for place in self.places() {
+            let name = place.name();
+            text += &format!(
+                "@group(0) @binding({binding}) var<storage, read_write> {name}: array<f32>;\n"
+            );
+            binding += 1;
+        }
+        if self.reads_frozen() {
+            text +=
+                &format!("@group(0) @binding({binding}) var<storage, read> frozen: array<u32>;\n");
+        }
+        let Tile { wx, wy, a_k_fast, b_k_fast } = self.tile;
+        if wx > 0 {
+            text += &format!(
+                "const WX: u32 = {wx}u;\nconst WY: u32 = {wy}u;\n\
+                 const A_K_FAST: bool = {a_k_fast};\nconst B_K_FAST: bool = {b_k_fast};\n"
+            );
+        }
+        text += &format!("fn weight_at(i: u32) -> f32 {{ {} }}\n", self.weight_body());
+        text += include_str!("common.wgsl");
+        text += &self.replaced();
+        text
+    }
+
+    fn weight_body(&self) -> String {
+        let half = "let word = frozen[i >> 1u]; let h = select(word & 0xffffu, word >> 16u, \
+                    (i & 1u) == 1u);";
+        match self.weight {
+            WeightKind::None => String::from("return 0.0;"),
+            WeightKind::Trained(place) => format!("return {}[i];", place.name()),
+            WeightKind::Frozen(Dtype::F32) => String::from("return bitcast<f32>(frozen[i]);"),
+            WeightKind::Frozen(Dtype::Bf16) => format!("{half} return bitcast<f32>(h << 16u);"),
+            WeightKind::Frozen(Dtype::F16) => format!("{half} return widen_f16(h);"),
+        }
+    }
+
+    /// The file's text with every operand's name replaced by its buffer's.
+    fn replaced(&self) -> String {
+        let mut text = String::with_capacity(self.source.len());
+        let mut word = String::new();
+        let mut after_dot = false;
+        for c in self.source.chars().chain(std::iter::once('\n')) {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                word.push(c);
+                continue;
+            }
+            // `p.k` is a field, `k` an operand.
+            let place = self.operands.iter().find(|(name, _)| *name == word && !after_dot);
+            text += place.map_or(word.as_str(), |(_, place)| place.name());
+            word.clear();
+            after_dot = c == '.';
+            text.push(c);
+        }
+        text
+    }
+}
+
+/// A compiled kernel.
+pub struct Pipeline {
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) pipeline: wgpu::ComputePipeline,
+}
+
+/// Bytes of a kernel's parameters at most, and the distance between those of two dispatches.
+pub const PARAM_BYTES: u64 = 256;
+
+impl Pipeline {
+    /// Compiles; errors reach the device's handler.
+    pub fn compile(device: &wgpu::Device, key: &Key) -> Pipeline {
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
+        let read = wgpu::BufferBindingType::Storage { read_only: true };
+        entries.push(entry(1, read));
+        for _ in key.places() {
+            let write = wgpu::BufferBindingType::Storage { read_only: false };
+            entries.push(entry(entries.len() as u32, write));
+        }
+        if key.reads_frozen() {
+            entries.push(entry(entries.len() as u32, read));
+        }
+        let label = format!("{} {}", key.stem, key.entry);
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(&label),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(key.wgsl())),
+        });
+        // Every kernel writes its workgroup memory before it reads it.
+        let options = wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        };
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(key.entry),
+            compilation_options: options,
+            cache: None,
+        });
+        Pipeline { layout, pipeline }
+    }
+}
+
+fn entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: ty == wgpu::BufferBindingType::Uniform,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}

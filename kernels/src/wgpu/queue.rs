@@ -1,0 +1,251 @@
+//! Recording: ops become dispatches, which are submitted together.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use paddock_core::error::{Error, Result};
+use paddock_core::slot::Slot;
+use paddock_core::weights::{Mat, MatData, Weight};
+
+use super::Wgpu;
+use super::device::Gpu;
+use super::memory::Place;
+use super::pipeline::{Kernel, Key, PARAM_BYTES, Pipeline, Tile, WeightKind};
+
+/// Dispatches of one submission at most.
+const BATCHED: usize = 128;
+
+/// Submissions that may be under way at once; more would only pile up memory in the driver.
+const IN_FLIGHT: usize = 4;
+
+/// Workgroups along x at most; kernels count along y where there are more.
+const GROUPS_X: u64 = 32768;
+
+/// What a compiled kernel and its bind group are found by.
+pub type BoundKey = (Key, Option<(Weight, usize)>);
+
+/// A compiled kernel with its buffers.
+#[derive(Clone)]
+pub struct Bound {
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+}
+
+/// Where a kernel's weight lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// It has none.
+    None,
+    /// A part of a frozen tensor.
+    Frozen(Weight, usize, WeightKind),
+    /// Planned memory.
+    Trained(Place),
+}
+
+/// Rows of a weight that one binding holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WeightPart {
+    /// Where.
+    pub source: Source,
+    /// First row.
+    pub first: u32,
+    /// How many.
+    pub rows: u32,
+    /// The first row's first element in the buffer.
+    pub at: u32,
+}
+
+/// One dispatch to record.
+pub struct Launch<'a> {
+    /// Which kernel.
+    pub kernel: Kernel,
+    /// Where its operands lie.
+    pub operands: &'a [(&'static str, Place)],
+    /// Its weight.
+    pub weight: Source,
+    /// The matrix product's threads.
+    pub tile: Tile,
+    /// Its parameters, in the order of its struct.
+    pub params: &'a [u32],
+    /// Workgroups.
+    pub groups: [u32; 2],
+}
+
+struct Dispatch {
+    bound: Bound,
+    groups: [u32; 2],
+}
+
+/// Dispatches that wait for their submission.
+pub struct Queue {
+    recorded: Vec<Dispatch>,
+    params: Vec<u32>,
+    uniform: wgpu::Buffer,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(gpu: &Gpu) -> Queue {
+        let uniform = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("parameters"),
+            size: BATCHED as u64 * PARAM_BYTES,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Queue { recorded: Vec::new(), params: Vec::new(), uniform, in_flight: VecDeque::new() }
+    }
+}
+
+/// The workgroups of `threads` threads, `group` each.
+pub fn groups(threads: u64, group: u64) -> [u32; 2] {
+    let total = threads.div_ceil(group);
+    let x = total.min(GROUPS_X);
+    [x as u32, total.div_ceil(x.max(1)) as u32]
+}
+
+/// The region of a slot.
+pub fn place(slot: Slot) -> Place {
+    Place::Region(slot.region)
+}
+
+impl Wgpu<'_> {
+    /// The slot's first element, checked; a binding is below 4 GiB, so it fits 32 bits.
+    pub(super) fn at(&self, slot: Slot) -> Result<u32> {
+        self.memory.check(slot)?;
+        Ok(slot.offset as u32)
+    }
+
+    /// The parts of a matrix; frozen ones are uploaded at their first use.
+    pub(super) fn parts(&mut self, w: Mat) -> Result<Vec<WeightPart>> {
+        let handle = match w.data {
+            MatData::Trained(slot) => {
+                let (at, source) = (self.at(slot)?, Source::Trained(place(slot)));
+                return Ok(vec![WeightPart { source, first: 0, rows: w.rows, at }]);
+            }
+            MatData::Frozen(handle) => handle,
+        };
+        self.memory.parts(&self.gpu, &self.weights, handle, w)?;
+        let dtype = self.weights.tensors[handle.0 as usize].dtype;
+        let kind = WeightKind::Frozen(dtype);
+        let parts = self.memory.frozen(handle).iter().enumerate().map(|(i, part)| WeightPart {
+            source: Source::Frozen(handle, i, kind),
+            first: part.first,
+            rows: part.rows,
+            at: 0,
+        });
+        Ok(parts.collect())
+    }
+
+    /// The only part of a vector.
+    pub(super) fn vector(&mut self, w: Mat) -> Result<WeightPart> {
+        let parts = self.parts(w)?;
+        parts.first().copied().ok_or_else(|| Error::Device(String::from("wgpu: an empty weight")))
+    }
+
+    /// Records one dispatch; submits when enough are recorded.
+    pub(super) fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
+        if launch.groups.contains(&0) {
+            return Ok(());
+        }
+        if launch.groups.iter().any(|&g| g > self.gpu.max_groups) {
+            return Err(Error::Device(format!(
+                "{} needs {:?} workgroups, but {} runs at most {} at once; use a smaller \
+                 --micro-batch-tokens",
+                launch.kernel.stem, launch.groups, self.gpu.name, self.gpu.max_groups
+            )));
+        }
+        let (kind, frozen) = match launch.weight {
+            Source::None => (WeightKind::None, None),
+            Source::Frozen(handle, part, kind) => (kind, Some((handle, part))),
+            Source::Trained(place) => (WeightKind::Trained(place), None),
+        };
+        let key = (Key::new(&launch.kernel, launch.operands, kind, launch.tile), frozen);
+        let bound = match self.bound.get(&key) {
+            Some(bound) => bound.clone(),
+            None => self.bind(key)?,
+        };
+        self.queue.recorded.push(Dispatch { bound, groups: launch.groups });
+        self.queue.params.extend_from_slice(launch.params);
+        let end = self.queue.recorded.len() * PARAM_BYTES as usize / 4;
+        self.queue.params.resize(end, 0);
+        if self.queue.recorded.len() == BATCHED { self.flush() } else { Ok(()) }
+    }
+
+    fn bind(&mut self, key: BoundKey) -> Result<Bound> {
+        let pipeline = self.gpu.pipeline(&key.0);
+        let params = wgpu::BufferBinding {
+            buffer: &self.queue.uniform,
+            offset: 0,
+            size: std::num::NonZero::new(PARAM_BYTES),
+        };
+        let mut buffers = vec![&self.batch];
+        for place in key.0.places() {
+            buffers.push(self.memory.buffer(place)?);
+        }
+        if let Some((handle, part)) = key.1 {
+            buffers.push(&self.memory.frozen(handle)[part].buffer);
+        }
+        let mut entries = vec![wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(params),
+        }];
+        entries.extend(buffers.iter().enumerate().map(|(i, buffer)| wgpu::BindGroupEntry {
+            binding: i as u32 + 1,
+            resource: buffer.as_entire_binding(),
+        }));
+        let group = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        let bound = Bound { pipeline, group };
+        self.bound.insert(key, bound.clone());
+        self.gpu.check()?;
+        Ok(bound)
+    }
+
+    /// Submits everything recorded.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        if self.queue.recorded.is_empty() {
+            return self.gpu.check();
+        }
+        let gpu = &self.gpu;
+        gpu.queue.write_buffer(&self.queue.uniform, 0, bytemuck::cast_slice(&self.queue.params));
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for (i, dispatch) in self.queue.recorded.iter().enumerate() {
+                pass.set_pipeline(&dispatch.bound.pipeline.pipeline);
+                let offset = i as u32 * PARAM_BYTES as u32;
+                pass.set_bind_group(0, &dispatch.bound.group, &[offset]);
+                pass.dispatch_workgroups(dispatch.groups[0], dispatch.groups[1], 1);
+            }
+        }
+        self.queue.in_flight.push_back(gpu.queue.submit([encoder.finish()]));
+        self.queue.recorded.clear();
+        self.queue.params.clear();
+        if self.queue.in_flight.len() > IN_FLIGHT {
+            let oldest = self.queue.in_flight.pop_front();
+            let wait = wgpu::PollType::Wait { submission_index: oldest, timeout: None };
+            let polled = gpu.device.poll(wait);
+            gpu.check()?;
+            polled.map_err(|e| Error::Device(format!("waiting for {}: {e}", gpu.name)))?;
+        }
+        gpu.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::groups;
+
+    #[test]
+    fn grids_cover_every_thread() {
+        for threads in [0u64, 1, 256, 257, 1 << 23, (1 << 23) + 1, 1 << 31] {
+            let [x, y] = groups(threads, 256).map(u64::from);
+            assert!(x * y * 256 >= threads && x <= 32768 && y <= 65535, "{threads}");
+        }
+        assert!(groups(0, 256).contains(&0));
+    }
+}

@@ -1,0 +1,77 @@
+// out (n,C) = inp · rstd · weight; rstd (n) = 1 / sqrt(mean(inp²) + eps). One workgroup a row.
+
+struct P {
+    out_at: u32,
+    rstd_at: u32,
+    inp_at: u32,
+    w_at: u32,
+    dinp_at: u32,
+    dweight_at: u32,
+    dout_at: u32,
+    dim: u32,
+    rows: u32,
+    eps: f32,
+}
+
+const GROUP: u32 = 256u;
+
+@compute @workgroup_size(256)
+fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(local_invocation_index) t: u32) {
+    let row = group_index(wid, groups);
+    if (row >= p.rows) {
+        return;
+    }
+    let start = row * p.dim;
+    var square = 0.0;
+    for (var j = t; j < p.dim; j = j + GROUP) {
+        let x = inp[p.inp_at + start + j];
+        square = square + x * x;
+    }
+    let r = 1.0 / sqrt(sum_all(square, t) / f32(p.dim) + p.eps);
+    if (t == 0u) {
+        rstd[p.rstd_at + row] = r;
+    }
+    for (var j = t; j < p.dim; j = j + GROUP) {
+        out[p.out_at + start + j] = inp[p.inp_at + start + j] * r * weight_at(p.w_at + j);
+    }
+}
+
+// dinp (n,C) += rstd · (g - x̂ · mean(g · x̂)), g = dout · weight, x̂ = inp · rstd
+@compute @workgroup_size(256)
+fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+            @builtin(local_invocation_index) t: u32) {
+    let row = group_index(wid, groups);
+    if (row >= p.rows) {
+        return;
+    }
+    let start = row * p.dim;
+    let r = rstd[p.rstd_at + row];
+    var part = 0.0;
+    for (var j = t; j < p.dim; j = j + GROUP) {
+        let g = dout[p.dout_at + start + j] * weight_at(p.w_at + j);
+        part = part + g * inp[p.inp_at + start + j] * r;
+    }
+    let mean = sum_all(part, t) / f32(p.dim);
+    for (var j = t; j < p.dim; j = j + GROUP) {
+        let g = dout[p.dout_at + start + j] * weight_at(p.w_at + j);
+        let normed = inp[p.inp_at + start + j] * r;
+        let to = p.dinp_at + start + j;
+        dinp[to] = dinp[to] + r * (g - normed * mean);
+    }
+}
+
+// dweight (C) += Σ_rows dout · x̂: one thread a channel, rows in their order
+@compute @workgroup_size(64)
+fn backward_weight(@builtin(global_invocation_id) id: vec3<u32>) {
+    let c = id.x;
+    if (c >= p.dim) {
+        return;
+    }
+    var sum = 0.0;
+    for (var row = 0u; row < p.rows; row = row + 1u) {
+        let at = row * p.dim + c;
+        sum = sum + dout[p.dout_at + at] * (inp[p.inp_at + at] * rstd[p.rstd_at + row]);
+    }
+    dweight[p.dweight_at + c] = dweight[p.dweight_at + c] + sum;
+}
