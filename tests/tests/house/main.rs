@@ -2,6 +2,7 @@
 //! may contain. ARCHITECTURE.md names the test of each of its invariants.
 
 mod crates;
+mod invariants;
 mod sizes;
 mod source;
 mod words;
