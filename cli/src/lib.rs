@@ -1,1 +1,14 @@
-//! cli
+//! Paddock's command line as a library: files, processes and presentation around the core. The desktop
+//! app drives the same functions.
+
+#![warn(missing_docs)]
+
+pub mod commands;
+pub mod error;
+pub mod generate;
+pub mod model;
+pub mod open;
+pub mod run;
+pub mod score;
+pub mod storage;
+pub mod train;

@@ -116,17 +116,20 @@ impl Config {
         )?;
         let eps = self.rms_norm_eps;
         check("rms_norm_eps", eps.is_finite() && eps > 0.0, eps, "a positive number")?;
-        self.rope.validate()
+        self.rope.validate(self.head_dim)
     }
 }
 
 impl Rope {
-    fn validate(&self) -> Result<()> {
+    fn validate(&self, head_dim: u32) -> Result<()> {
         let theta = self.theta;
         check("rope_theta", theta.is_finite() && theta > 1.0, theta, "a number above 1")?;
         let factor_ok = |f: f64| f.is_finite() && f >= 1.0;
         match self.scaling {
             RopeScaling::Default => Ok(()),
+            RopeScaling::Dynamic { .. } if head_dim < 4 => {
+                check("head_dim", false, head_dim, "at least 4 with dynamic rope scaling")
+            }
             RopeScaling::Linear { factor } | RopeScaling::Dynamic { factor, .. } => {
                 check("rope_scaling.factor", factor_ok(factor), factor, "a number of at least 1")
             }

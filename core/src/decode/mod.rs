@@ -6,4 +6,4 @@ pub mod step;
 
 pub use cache::{Cache, NodeId};
 pub use sample::{Sampler, sample};
-pub use step::{extend, start};
+pub use step::extend;

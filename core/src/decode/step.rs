@@ -7,19 +7,13 @@ use crate::backend::Backend;
 use crate::batch::{Batch, Piece};
 use crate::decode::cache::{Cache, NodeId};
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::model::forward::Pass;
-use crate::model::{Model, init};
 use crate::plan::Plan;
-use crate::rope;
-
-/// Before the first token: the rotary table, for texts of up to `len` tokens.
-pub fn start(b: &mut dyn Backend, model: &Model, plan: &Plan, len: u32) -> Result<()> {
-    let len = if rope::depends_on_length(&model.config, len) { len } else { 0 };
-    init::upload_rope(b, model, plan, len)
-}
+use crate::train::step::begin;
 
 /// Appends tokens to nodes of the cache (several at once) and returns, for each node, the logits (V)
-/// after its last token. Long prompts go through in pieces of what the plan holds; those come one
+/// after its last token. Each node may be named once: its tokens are one piece. Long prompts go through in pieces of what the plan holds; those come one
 /// node at a time.
 pub fn extend(
     b: &mut dyn Backend,
@@ -28,6 +22,11 @@ pub fn extend(
     cache: &mut Cache,
     new: &[(NodeId, &[u32])],
 ) -> Result<Vec<Vec<f32>>> {
+    for (i, (node, _)) in new.iter().enumerate() {
+        if new[..i].iter().any(|(other, _)| other == node) {
+            return Err(Error::Batch { what: "a cache node named twice", index: i as u64 });
+        }
+    }
     let rows: u64 = new.iter().map(|(_, tokens)| tokens.len() as u64).sum();
     let fits = plan.capacity.logit_rows.min(plan.capacity.kept);
     if rows <= plan.capacity.tokens && new.len() as u64 <= fits {
@@ -62,13 +61,8 @@ fn extend_once(
         pieces.push(Piece { tokens, first_position, ranges, first_row, wanted: true });
     }
     let batch = Batch::from_pieces(&pieces, model.config.vocab_size)?;
-    if u64::from(batch.longest) > plan.capacity.positions {
-        let (found, reserved) = (u64::from(batch.longest), plan.capacity.positions);
-        return Err(Error::Capacity { what: "positions", found, reserved });
-    }
-    b.set_batch(&batch)?;
-    b.begin_step()?;
-    let pass = Pass { cached: true, ..Pass::new(model, plan, &batch) };
+    // With dynamic rotary scaling, cached keys keep the angles of their time, as in transformers.
+    let pass = Pass { cached: true, ..begin(b, model, plan, &batch, None)? };
     pass.forward(b)?;
     let logits = pass.logits(b)?;
     b.end_step()?;

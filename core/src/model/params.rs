@@ -111,6 +111,11 @@ impl Params {
         ]
     }
 
+    /// For full training: the item of each tensor, in the order of the checkpoint's tensors.
+    pub fn in_tensor_order(&self) -> &[usize] {
+        &self.of_tensor
+    }
+
     /// A and B of a module.
     pub fn of_module(&self, layer: u32, module: Module) -> Option<(&Param, &Param)> {
         let index = (*self.of_module.get(layer as usize)?)[module as usize]?;

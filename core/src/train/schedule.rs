@@ -34,7 +34,8 @@ impl Schedule {
         let done = (step - self.warmup_steps) as f64 / rest;
         match self.kind {
             ScheduleKind::Constant => self.lr,
-            ScheduleKind::Linear => self.lr * (1.0 - done).max(0.0),
+            // Not 1 - done: with no step left after warm-up the rate is zero at once.
+            ScheduleKind::Linear => self.lr * self.total_steps.saturating_sub(step) as f64 / rest,
             ScheduleKind::Cosine => {
                 self.lr * (0.5 * (1.0 + libm::cos(core::f64::consts::PI * done.min(1.0)))).max(0.0)
             }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::backend::{AdamW, Backend};
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::forward::Pass;
 use crate::model::{Model, init};
 use crate::plan::Plan;
@@ -102,7 +102,8 @@ pub enum Outcome {
     Stopped,
 }
 
-/// One optimizer step over micro-batches: forward and backward of each, clip, AdamW.
+/// One optimizer step over micro-batches: forward and backward of each, clip, AdamW. A micro-batch may
+/// be without trained tokens; all together may not, for then there is no mean to take.
 pub fn step(
     b: &mut dyn Backend,
     model: &Model,
@@ -113,6 +114,10 @@ pub fn step(
 ) -> Result<Outcome> {
     let grads = model.params.all().in_region(Region::Grads);
     let total: f64 = batches.iter().flat_map(|x| &x.weights).map(|&w| f64::from(w)).sum();
+    if total == 0.0 {
+        let (what, index) = ("no trained token in the whole step", 0);
+        return Err(Error::Batch { what, index });
+    }
     let mut report = StepReport { trained: total, ..StepReport::default() };
     let mut found = None;
     b.fill(grads, 0.0)?;

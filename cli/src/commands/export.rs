@@ -1,0 +1,79 @@
+//! `core-cli export`: a whole model as a Hugging Face folder, checked before it says done.
+
+use std::path::PathBuf;
+
+use paddock_core::weights::Dtype;
+
+use super::Machine;
+use crate::error::bad_input;
+use crate::model::export::{Export, Source};
+use crate::model::verify::compare;
+use crate::open::Opened;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The model folder.
+    #[arg(long)]
+    model: String,
+    /// The adapter to merge into it.
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// Merge the adapter's numbers into the weights (the only form of export so far).
+    #[arg(long)]
+    merge: bool,
+    /// The new folder.
+    #[arg(long)]
+    out: PathBuf,
+    /// Element type of the new weights: f32, bf16 or f16 [default: as in the model].
+    #[arg(long, value_parser = parse_dtype)]
+    dtype: Option<Dtype>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+fn parse_dtype(text: &str) -> Result<Dtype, String> {
+    match text {
+        "f32" => Ok(Dtype::F32),
+        "bf16" => Ok(Dtype::Bf16),
+        "f16" => Ok(Dtype::F16),
+        _ => Err("expected f32, bf16 or f16".to_string()),
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.adapter.is_some() && !args.merge {
+        return Err(bad_input(
+            "say --merge to merge the adapter into the model; the adapter folder itself is already in \
+             PEFT's layout",
+        ));
+    }
+    let opened = Opened::open(&args.model, args.adapter.as_deref())?;
+    if let Some(dir) = &args.adapter {
+        opened.check_base(dir)?;
+    }
+    let weights = opened.weights()?;
+    let export = Export {
+        from: &opened.folder.path,
+        to: &args.out,
+        config: &opened.folder.config,
+        dtype: args.dtype,
+        template: args.adapter.as_ref().map(|dir| dir.join("template.json")),
+    };
+    let source = Source::Merged { weights: &weights, adapter: opened.adapter.as_ref() };
+    eprintln!("writing {}", args.out.display());
+    export.write(&source, &mut |new| {
+        eprintln!("checking that it answers the same");
+        let check = compare(&opened, new, args.machine.backend, args.machine.threads)?;
+        println!(
+            "{} written. Compared with the source on {} positions: logits differ by at most {:.2e} \
+             (largest logit {:.2}), the likeliest token agrees on {}.",
+            args.out.display(),
+            check.positions,
+            check.largest_difference,
+            check.largest_logit,
+            check.agreeing
+        );
+        check.judge()
+    })
+}

@@ -1,0 +1,158 @@
+//! The subcommands, one small file each.
+
+mod bench;
+mod chat;
+mod doctor;
+mod export;
+mod generate;
+mod plan;
+mod score;
+mod train;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use paddock_core::decode::Sampler;
+
+use crate::error::exit_code;
+use crate::run::config::BackendChoice;
+
+/// Teaches LLaMA models to follow instructions.
+#[derive(Debug, Parser)]
+#[command(name = "core-cli", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fine-tune a model on your rows.
+    Train(train::Args),
+    /// Say what a training run would need, without starting it.
+    Plan(plan::Args),
+    /// Print how well a model predicts the answers of your rows, a JSON line a row.
+    Score(score::Args),
+    /// Answer one prompt.
+    Generate(generate::Args),
+    /// Talk with a model.
+    Chat(chat::Args),
+    /// Write a model as a Hugging Face folder, with an adapter merged into it.
+    Export(export::Args),
+    /// Measure the speed of this machine.
+    Bench(bench::Args),
+    /// Say what this machine can do.
+    Doctor(doctor::Args),
+}
+
+/// Runs a command and turns its end into an exit code: 0 done, 1 failed, 2 bad usage or input, 130
+/// interrupted after saving.
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Train(args) => train::run(args),
+        Command::Plan(args) => plan::run(args).map(|()| 0),
+        Command::Score(args) => score::run(args).map(|()| 0),
+        Command::Generate(args) => generate::run(args).map(|()| 0),
+        Command::Chat(args) => chat::run(args).map(|()| 0),
+        Command::Export(args) => export::run(args).map(|()| 0),
+        Command::Bench(args) => bench::run(args).map(|()| 0),
+        Command::Doctor(args) => doctor::run(args).map(|()| 0),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that has gone away must not hide the reason.
+            let _ = writeln!(std::io::stderr(), "error: {}", sentence(&error));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// Each cause once: some errors already tell their source.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// What computes, for commands that are not runs.
+#[derive(Clone, Debug, clap::Args)]
+struct Machine {
+    /// What computes: auto, cpu or reference.
+    #[arg(long, default_value = "auto", value_parser = parse_backend)]
+    backend: BackendChoice,
+    /// Processor threads [default: all cores].
+    #[arg(long)]
+    threads: Option<u64>,
+}
+
+fn parse_backend(text: &str) -> Result<BackendChoice, String> {
+    serde_json::from_value(serde_json::Value::String(text.into()))
+        .map_err(|_| "expected auto, cpu, wgpu, cuda or reference".to_string())
+}
+
+/// How new tokens are chosen.
+#[derive(Clone, Debug, clap::Args)]
+struct Sampling {
+    /// Most new tokens.
+    #[arg(long, default_value_t = 256)]
+    max_new_tokens: u32,
+    /// 0 always takes the likeliest token; more is more varied.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Choose among the likeliest tokens that together have this probability.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f32,
+    /// Choose among so many of the likeliest tokens (0: all).
+    #[arg(long, default_value_t = 0)]
+    top_k: u32,
+    /// Above 1: repeat less.
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// Seed of the choice.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Sampling {
+    fn generation(&self) -> anyhow::Result<crate::generate::Generation> {
+        let bad = |what: &str| Err(crate::error::bad_input(what.to_string()));
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return bad("--temperature must be 0 or more");
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return bad("--top-p must be above 0 and at most 1");
+        }
+        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
+            return bad("--repetition-penalty must be above 0");
+        }
+        Ok(crate::generate::Generation {
+            max_new_tokens: self.max_new_tokens,
+            sampler: Sampler {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+            },
+            seed: self.seed,
+        })
+    }
+}

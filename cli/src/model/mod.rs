@@ -1,0 +1,13 @@
+//! Models in and out: Hugging Face folders, memory-mapped; PEFT adapters; merged exports.
+
+pub mod adapter;
+pub mod config_json;
+pub mod export;
+pub mod folder;
+pub mod mmap;
+pub mod safetensors;
+pub mod verify;
+pub mod weights;
+
+pub use adapter::Adapter;
+pub use folder::ModelFolder;

@@ -1,0 +1,124 @@
+//! An exported model against its source: the same logits, or no "done".
+
+use std::path::Path;
+
+use paddock_core::batch::Batch;
+use paddock_core::forest::{Entry, Forest, Segment};
+use paddock_core::model::forward::Pass;
+use paddock_core::model::{Model, init};
+use paddock_core::philox::{Philox, Stream};
+use paddock_core::plan::{Capacity, Plan, Recompute};
+use paddock_core::train::evaluate;
+
+use crate::open::{Opened, backend};
+use crate::run::config::BackendChoice;
+
+/// Positions compared.
+const POSITIONS: u32 = 48;
+
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Comparison {
+    /// Positions compared.
+    pub positions: usize,
+    /// Largest difference of a logit.
+    pub largest_difference: f32,
+    /// Largest logit in size, for scale.
+    pub largest_logit: f32,
+    /// Positions where both find the same token likeliest.
+    pub agreeing: usize,
+    /// Bits of precision of the new weights.
+    bits: u32,
+}
+
+impl Comparison {
+    /// Refuses what differs by more than rounding the weights explains.
+    pub fn judge(&self) -> anyhow::Result<()> {
+        // Rounding each weight to p bits changes a logit by a few 2^-p of its size; layers add up.
+        let allowed = 64.0 * self.largest_logit.max(1.0) / (1u64 << self.bits) as f32;
+        anyhow::ensure!(
+            self.largest_difference <= allowed,
+            "the written model does not answer like its source: logits differ by {:.2e}, rounding \
+             explains {allowed:.2e}",
+            self.largest_difference
+        );
+        Ok(())
+    }
+}
+
+/// Logits of a fixed text of random tokens on both models.
+pub fn compare(
+    source: &Opened,
+    new: &Path,
+    choice: BackendChoice,
+    threads: Option<u64>,
+) -> anyhow::Result<Comparison> {
+    let new = Opened::open(&new.to_string_lossy(), None)?;
+    let a = logits(source, choice, threads)?;
+    let b = logits(&new, choice, threads)?;
+    let vocab = source.folder.config.vocab_size as usize;
+    let best = |row: &[f32]| {
+        let mut best = 0;
+        (0..row.len()).for_each(|i| best = if row[i] > row[best] { i } else { best });
+        best
+    };
+    let mut result = Comparison { bits: precision(&new)?, ..Comparison::default() };
+    for (x, y) in a.chunks(vocab).zip(b.chunks(vocab)) {
+        result.positions += 1;
+        result.agreeing += usize::from(best(x) == best(y));
+        for (&x, &y) in x.iter().zip(y) {
+            result.largest_logit = result.largest_logit.max(x.abs());
+            // `max` would pass over NaN.
+            let difference = if (x - y).is_finite() { (x - y).abs() } else { f32::INFINITY };
+            result.largest_difference = result.largest_difference.max(difference);
+        }
+    }
+    Ok(result)
+}
+
+/// Bits of the coarsest element type among the weights.
+fn precision(opened: &Opened) -> anyhow::Result<u32> {
+    use paddock_core::weights::Dtype;
+    let bits = |dtype| match dtype {
+        Dtype::F32 => 22,
+        Dtype::F16 => 11,
+        Dtype::Bf16 => 8,
+    };
+    Ok(opened.weights()?.tensors.iter().map(|t| bits(t.dtype)).min().unwrap_or(22))
+}
+
+fn logits(
+    opened: &Opened,
+    choice: BackendChoice,
+    threads: Option<u64>,
+) -> anyhow::Result<Vec<f32>> {
+    let config = &opened.folder.config;
+    let len = POSITIONS.min(config.max_seq_len);
+    let random = Philox::new(1, Stream::GENERATE);
+    let vocab = u64::from(config.vocab_size);
+    let token = |i: u32| random.below(0, u64::from(i), vocab) as u32;
+    let forest = Forest {
+        tokens: (0..len).map(token).collect(),
+        segments: vec![Segment { start: 0, len, parent: None }],
+        entries: (0..len).map(|position| Entry { position, target: 0, weight: 1.0 }).collect(),
+    };
+    let batch = Batch::from_forest(&forest, config.vocab_size)?;
+    let rows = u64::from(len);
+    let capacity = Capacity {
+        tokens: rows,
+        kept: rows,
+        entries: rows,
+        positions: rows,
+        cache_rows: 0,
+        logit_rows: rows,
+    };
+    let mut b = backend(choice, threads, opened.weights()?)?;
+    let model = Model::new(config.clone(), opened.method())?;
+    let plan = Plan::new(&model, capacity, Recompute::Nothing, false, &*b);
+    b.reserve(&plan.sizes)?;
+    init::upload_rope(&mut *b, &model, &plan, 0)?;
+    opened.load_adapter(&mut *b, &model)?;
+    evaluate(&mut *b, &model, &plan, &batch)?;
+    let logits = Pass::new(&model, &plan, &batch).logits(&mut *b)?;
+    Ok(init::read(&mut *b, logits)?)
+}

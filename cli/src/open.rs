@@ -1,0 +1,139 @@
+//! What every command starts from: a model folder, its tokenizer, perhaps an adapter, and a back-end.
+
+use std::path::{Path, PathBuf};
+
+use paddock_core::backend::Backend;
+use paddock_core::model::{Method, Model, init};
+use paddock_core::reference::Reference;
+use paddock_core::weights::Weights;
+use paddock_datasets::tokenizer::Tokenizer;
+use paddock_kernels::cpu::Cpu;
+
+use crate::error::bad_input;
+use crate::model::weights::{Copies, find_not_finite};
+use crate::model::{Adapter, ModelFolder};
+use crate::run::config::BackendChoice;
+use crate::run::fingerprint::Fingerprinter;
+use crate::storage::RealStorage;
+
+/// Models up to this size are compared with what an adapter was made for each time; larger ones only
+/// before an export.
+const HASHED_AT_ONCE: usize = 1 << 30;
+
+/// A model on disk, opened and checked.
+pub struct Opened {
+    /// Config and mapped weights.
+    pub folder: ModelFolder,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The adapter asked for.
+    pub adapter: Option<Adapter>,
+    /// Tensors of the files that the model does not use.
+    pub unused: Vec<String>,
+    copies: Copies,
+}
+
+impl Opened {
+    /// Opens a model folder and, if named, an adapter. Checks names, shapes, element types, that all
+    /// weights are finite, and that the tokenizer fits the embedding.
+    pub fn open(model: &str, adapter_dir: Option<&Path>) -> anyhow::Result<Opened> {
+        let path = model_path(model)?;
+        let folder = ModelFolder::open(&path)?;
+        let tokenizer = Tokenizer::load(&path)?;
+        tokenizer.check_rows(u64::from(folder.config.vocab_size))?;
+        let adapter = adapter_dir.map(|dir| Adapter::open(dir, &folder.config)).transpose()?;
+        let copies = folder.copies();
+        let mut opened = Opened { folder, tokenizer, adapter, unused: Vec::new(), copies };
+        let (weights, notes) = opened.folder.weights(&opened.copies)?;
+        if let Some((name, index)) = find_not_finite(&weights) {
+            return Err(bad_input(format!(
+                "{}: tensor `{name}` holds a value that is not a finite number, at {index}. The model \
+                 is damaged: download it again.",
+                path.display()
+            )));
+        }
+        opened.unused = notes.unused;
+        let bytes: usize = opened.folder.files.iter().map(|f| f.map.len()).sum();
+        if let Some(dir) = adapter_dir.filter(|_| bytes <= HASHED_AT_ONCE) {
+            opened.check_base(dir)?;
+        }
+        Ok(opened)
+    }
+
+    /// Refuses an adapter that Paddock made for another base: it would answer nonsense.
+    pub fn check_base(&self, adapter_dir: &Path) -> anyhow::Result<()> {
+        let Some(made_for) = self.adapter.as_ref().and_then(|a| a.base.as_ref()) else {
+            return Ok(());
+        };
+        let storage = RealStorage;
+        let mut prints = Fingerprinter::new(&storage);
+        let mut hashes = Vec::new();
+        for file in &self.folder.files {
+            hashes.push(prints.record(&file.path)?.sha256);
+        }
+        let this = hashes.join("+");
+        if *made_for == this {
+            return Ok(());
+        }
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        Err(bad_input(format!(
+            "{}: this adapter was made for another model (weights {}…, here {}…). Use it with the model \
+             that it was trained on.",
+            adapter_dir.display(),
+            short(made_for),
+            short(&this)
+        )))
+    }
+
+    /// The weights in the core's order, read in place.
+    pub fn weights(&self) -> anyhow::Result<Weights<'_>> {
+        Ok(self.folder.weights(&self.copies)?.0)
+    }
+
+    /// How the model is used: with its adapter, or as it is.
+    pub fn method(&self) -> Method {
+        self.adapter.as_ref().map_or(Method::Frozen, |a| Method::Lora(a.lora))
+    }
+
+    /// Puts the adapter's numbers in their places.
+    pub fn load_adapter(&self, b: &mut dyn Backend, model: &Model) -> anyhow::Result<()> {
+        let Some(adapter) = &self.adapter else { return Ok(()) };
+        for param in &model.params.items {
+            if let Some(values) = adapter.tensors.get(&param.name) {
+                b.upload(param.slot, values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// First values of everything trained: the checkpoint, a fresh adapter, or the given one.
+    pub fn init(&self, b: &mut dyn Backend, model: &Model, seed: u64) -> anyhow::Result<()> {
+        init::init(b, model, &self.weights()?, seed)?;
+        self.load_adapter(b, model)
+    }
+}
+
+/// The folder that a model's name stands for.
+pub fn model_path(model: &str) -> anyhow::Result<PathBuf> {
+    if let Some(name) = model.strip_prefix("bundled:") {
+        return Err(bad_input(format!("there is no built-in model called `{name}`")));
+    }
+    Ok(PathBuf::from(model))
+}
+
+/// Opens a back-end over a model's weights.
+pub fn backend<'w>(
+    choice: BackendChoice,
+    threads: Option<u64>,
+    weights: Weights<'w>,
+) -> anyhow::Result<Box<dyn Backend + 'w>> {
+    match choice {
+        BackendChoice::Auto | BackendChoice::Cpu => {
+            Ok(Box::new(Cpu::new(weights, threads.unwrap_or(0) as usize, None)?))
+        }
+        BackendChoice::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
+        BackendChoice::Wgpu | BackendChoice::Cuda => Err(bad_input(format!(
+            "--backend {choice}: this version computes on the processor only; use --backend cpu"
+        ))),
+    }
+}

@@ -1,0 +1,69 @@
+//! What a run will need, before anything is reserved.
+
+use paddock_core::slot::Region;
+
+use super::session::{Session, checkpoint_bytes};
+use crate::run::events::{Count, Plan};
+
+/// Memory that this process uses now, in bytes; 0 where the system does not say.
+pub fn resident_bytes() -> u64 {
+    status_bytes("VmRSS:")
+}
+
+/// The most memory that this process has used so far, in bytes; 0 where the system does not say.
+pub fn peak_bytes() -> u64 {
+    status_bytes("VmHWM:")
+}
+
+fn status_bytes(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// The plan of a run, in numbers. Program, mapped model and rows are in memory already when it is made,
+/// so they are measured; everything else is exact.
+pub fn forecast(session: &Session<'_>) -> Plan {
+    let (setup, plan) = (session.setup, &session.plan);
+    let bytes = |region| plan.sizes.bytes(region, &*session.b);
+    let trained = bytes(Region::Params) + bytes(Region::Grads) + bytes(Region::Moments);
+    let activations = bytes(Region::Acts) + bytes(Region::ActGrads) + bytes(Region::Stats);
+    let mut memory = vec![
+        ("model, rows and program", resident_bytes()),
+        ("trained numbers with gradients and optimizer", trained),
+        ("activations", activations),
+        ("answering", bytes(Region::Kv)),
+        ("working space", bytes(Region::Scratch)),
+    ];
+    memory.retain(|(_, bytes)| *bytes > 0);
+    let memory: Vec<Count> =
+        memory.into_iter().map(|(name, count)| Count { name: name.into(), count }).collect();
+    let report = &setup.report;
+    let mut dropped: Vec<Count> = report
+        .dropped
+        .iter()
+        .map(|(reason, counted)| Count { name: reason.words().into(), count: counted.total })
+        .collect();
+    if report.rows_bad > 0 {
+        dropped.push(Count { name: "unreadable".into(), count: report.rows_bad });
+    }
+    let rows = &setup.train;
+    Plan {
+        model: setup.config.model.clone().unwrap_or_default(),
+        method: setup.config.method.to_string(),
+        backend: session.b.name().to_string(),
+        parameters: session.model.config.params(),
+        trained_parameters: session.model.params.count(),
+        train_rows: rows.len() as u64,
+        validation_rows: setup.validation.len() as u64,
+        dropped_rows: dropped,
+        tokens: rows.iter().map(|e| e.tokens.len() as u64).sum(),
+        trained_tokens: rows.iter().map(|e| e.trained_tokens() as u64).sum(),
+        steps: setup.total_steps(),
+        epochs: setup.total_steps() as f64 / setup.steps_per_epoch().max(1) as f64,
+        memory_bytes: memory.iter().map(|m| m.count).sum(),
+        memory,
+        checkpoint_bytes: checkpoint_bytes(&session.model),
+    }
+}

@@ -1,0 +1,290 @@
+//! The loop of a run: steps, evaluations, checkpoints, until it is done or told to stop.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use paddock_core::train::{Decision, Outcome, Phase, StepReport, Watch};
+
+use super::report::Listener;
+use super::session::{Scores, Session, Stepped};
+use super::verdict::Facts;
+use crate::run::checkpoint::{CheckpointError, Keep, Saved};
+use crate::run::config::EarlyStopOn;
+use crate::run::events::{Event, Pause, Reason, SavedCheckpoint, Warning};
+use crate::run::folder::RunFolder;
+use crate::run::metrics::{Eval, Line, MetricsWriter, Step};
+use crate::run::signals::Signals;
+use crate::storage::Storage;
+
+/// Steps in a row whose numbers may be bad before the run gives up.
+const MOST_BAD_STEPS: u64 = 3;
+
+/// Between two attempts to write to a full disk.
+const FULL_DISK_WAIT: Duration = Duration::from_secs(5);
+
+/// Where a run writes and who hears of it.
+pub struct Outlets<'a, 's> {
+    /// The file system.
+    pub storage: &'s dyn Storage,
+    /// The run's folder.
+    pub folder: &'a RunFolder,
+    /// Its metrics.
+    pub metrics: MetricsWriter<'s>,
+    /// Whoever listens.
+    pub listener: &'a mut dyn Listener,
+    /// Whether to stop.
+    pub signals: &'a Signals,
+}
+
+/// The clock of a run over all its starts.
+pub struct Clock {
+    before: f64,
+    since: Instant,
+}
+
+impl Clock {
+    /// Goes on from `before` seconds.
+    pub fn from(before: f64) -> Clock {
+        Clock { before, since: Instant::now() }
+    }
+
+    /// Seconds of training so far.
+    pub fn elapsed_s(&self) -> f64 {
+        self.before + self.since.elapsed().as_secs_f64()
+    }
+}
+
+/// Stops a step between micro-batches when a signal came.
+struct StopOnSignal<'a>(&'a Signals);
+
+impl Watch for StopOnSignal<'_> {
+    fn phase(&mut self, phase: Phase) -> bool {
+        // Once the update has begun it is carried through.
+        phase == Phase::Done || !self.0.stop_requested()
+    }
+}
+
+/// The loop, with what it has to remember between steps.
+pub struct Loop<'r, 'a, 's> {
+    /// The run in memory.
+    pub session: &'r mut Session<'a>,
+    /// Where it writes.
+    pub out: Outlets<'r, 's>,
+    /// Its clock.
+    pub clock: Clock,
+    /// What the verdict will be made of.
+    pub facts: Facts,
+    bad_steps: u64,
+}
+
+impl<'r, 'a, 's> Loop<'r, 'a, 's> {
+    /// A loop that is about to begin or to go on.
+    pub fn new(session: &'r mut Session<'a>, out: Outlets<'r, 's>, clock: Clock) -> Self {
+        Loop { session, out, clock, facts: Facts::default(), bad_steps: 0 }
+    }
+
+    /// Runs to the end. What comes back says why it ended; checkpoints are saved.
+    pub fn run(&mut self) -> anyhow::Result<Reason> {
+        if self.session.run.step == 0 && !self.session.setup.validation.is_empty() {
+            let Some(scores) = self.scores()? else { return self.interrupted() };
+            self.facts.before = Some(scores.loss);
+            self.note_eval(scores, false)?;
+        }
+        while !self.session.finished() {
+            if self.out.signals.stop_requested() {
+                return self.interrupted();
+            }
+            let before = Instant::now();
+            let stepped = self.session.step(&mut StopOnSignal(self.out.signals))?;
+            match stepped.outcome.clone() {
+                Outcome::Stopped => return self.interrupted(),
+                Outcome::NotFinite { report, .. } => self.bad_step(&report, &stepped)?,
+                Outcome::Updated(report) => self.good_step(&report, &stepped, before)?,
+            }
+            if let Some(reason) = self.after_step()? {
+                return Ok(reason);
+            }
+        }
+        Ok(Reason::Finished)
+    }
+
+    fn good_step(
+        &mut self,
+        report: &StepReport,
+        stepped: &Stepped,
+        before: Instant,
+    ) -> anyhow::Result<()> {
+        self.bad_steps = 0;
+        let train = self.facts.train.get_or_insert((report.loss, report.loss));
+        train.1 = report.loss;
+        let step = Step {
+            step: self.session.run.step,
+            epoch: self.session.epoch(),
+            loss: report.loss,
+            lr: stepped.lr,
+            grad_norm: report.grad_norm,
+            rows: stepped.rows,
+            tokens: stepped.tokens,
+            trained_tokens: report.trained as u64,
+            tokens_per_s: stepped.tokens as f64 / before.elapsed().as_secs_f64().max(1e-9),
+            elapsed_s: self.clock.elapsed_s(),
+        };
+        self.note(Line::Step(step.clone()))?;
+        self.out.listener.event(&Event::Step(step))
+    }
+
+    /// A step whose loss or gradient is not finite: nothing was changed by it. A few may be passed over.
+    fn bad_step(&mut self, report: &StepReport, stepped: &Stepped) -> anyhow::Result<()> {
+        self.bad_steps += 1;
+        let what = if report.loss.is_finite() { "gradient" } else { "loss" };
+        let row = stepped.bad_row.map_or(String::new(), |row| format!(", first in row {row}"));
+        let step = self.session.run.step;
+        let message = format!(
+            "step {step}: the {what} is not a finite number{row}; the step was passed over and nothing \
+             was changed by it"
+        );
+        if self.bad_steps >= MOST_BAD_STEPS {
+            anyhow::bail!(
+                "{message}. That is {MOST_BAD_STEPS} such steps in a row, so the run stops; the last \
+                 good checkpoint is kept. Try a lower --lr, or look at the rows named."
+            );
+        }
+        self.out.listener.event(&Event::Warning(Warning { message }))
+    }
+
+    /// Evaluations and checkpoints that are due; a reason if the run is to end.
+    fn after_step(&mut self) -> anyhow::Result<Option<Reason>> {
+        let c = &self.session.setup.config;
+        let per_epoch = self.session.setup.steps_per_epoch();
+        let step = self.session.run.step;
+        let done = self.session.finished();
+        let eval_every = c.eval_every.unwrap_or(per_epoch).max(1);
+        let save_every = c.save_every.unwrap_or(eval_every).max(1);
+        let patience = c.patience.unwrap_or(0);
+        let watches_train = c.early_stop_on == EarlyStopOn::Train;
+        let mut save = done || step.is_multiple_of(save_every);
+        let mut stop = false;
+        if done || step.is_multiple_of(eval_every) {
+            let mut scores = None;
+            if !self.session.setup.validation.is_empty() {
+                scores = self.scores()?;
+                if scores.is_none() {
+                    return self.interrupted().map(Some);
+                }
+            }
+            let train_loss = self.session.run.mean_recent_loss();
+            let score = match scores {
+                Some(scores) if !watches_train => Some(scores.loss),
+                _ if watches_train || c.patience.is_some() => Some(train_loss),
+                _ => None,
+            };
+            if let Some(score) = score {
+                let decision = self.session.run.judge(score, patience);
+                save |= decision == Decision::Best;
+                stop = decision == Decision::Stop;
+                if let Some(scores) = scores {
+                    self.note_eval(scores, decision == Decision::Best)?;
+                }
+            }
+        }
+        if save || stop {
+            self.save()?;
+        }
+        self.facts.stopped_early = stop;
+        Ok(stop.then_some(Reason::EarlyStop))
+    }
+
+    fn scores(&mut self) -> anyhow::Result<Option<Scores>> {
+        let signals = self.out.signals;
+        self.session.evaluate(&|| !signals.stop_requested())
+    }
+
+    fn note_eval(&mut self, scores: Scores, best: bool) -> anyhow::Result<()> {
+        self.facts.last = Some(scores.loss);
+        let eval = Eval {
+            step: self.session.run.step,
+            eval_loss: scores.loss,
+            token_accuracy: scores.token_accuracy,
+            exact_match: scores.exact_match,
+            rows: self.session.setup.validation.len() as u64,
+            trained_tokens: scores.tokens,
+            best,
+            elapsed_s: self.clock.elapsed_s(),
+        };
+        self.note(Line::Eval(eval.clone()))?;
+        self.out.listener.event(&Event::Eval(eval))
+    }
+
+    /// Appends a line of metrics; a full disk makes the run wait.
+    fn note(&mut self, line: Line) -> anyhow::Result<()> {
+        loop {
+            match self.out.metrics.append(&line) {
+                Ok(()) => return Ok(()),
+                Err(e) if crate::storage::words::is_full(&e.source) => {
+                    self.wait_for_space(&e.to_string())?;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Saves a checkpoint; a full disk makes the run wait, with everything kept in memory.
+    pub fn save(&mut self) -> anyhow::Result<Saved> {
+        let c = &self.session.setup.config;
+        let has_best = self.session.run.best_score.is_finite();
+        let keep = Keep {
+            newest: c.keep_checkpoints.max(1) as usize,
+            best: has_best.then_some(self.session.run.best_step),
+        };
+        self.out.metrics.sync()?;
+        let saved = loop {
+            let dir = self.out.folder.checkpoints();
+            let elapsed = self.clock.elapsed_s();
+            match self.session.save(self.out.storage, &dir, &keep, elapsed) {
+                Ok(saved) => break saved,
+                Err(e)
+                    if e.downcast_ref::<CheckpointError>()
+                        .is_some_and(CheckpointError::is_full) =>
+                {
+                    self.wait_for_space(&e.to_string())?;
+                }
+                Err(e) => return Err(e),
+            }
+        };
+        for message in &saved.warnings {
+            self.out.listener.event(&Event::Warning(Warning { message: message.clone() }))?;
+        }
+        let path = |p: &Path| p.display().to_string();
+        self.out.listener.event(&Event::Checkpoint(SavedCheckpoint {
+            step: self.session.run.step,
+            path: path(&saved.path),
+            bytes: saved.bytes,
+            best: keep.best == Some(self.session.run.step),
+            removed: saved.removed.iter().map(|p| path(p)).collect(),
+        }))?;
+        Ok(saved)
+    }
+
+    fn wait_for_space(&mut self, what: &str) -> anyhow::Result<()> {
+        let message = format!(
+            "{what}. The run waits and keeps everything in memory: free some space and it goes on by \
+             itself, or press Ctrl-C to stop it."
+        );
+        self.out.listener.event(&Event::Pause(Pause { waiting: true, message }))?;
+        let until = Instant::now() + FULL_DISK_WAIT;
+        while Instant::now() < until {
+            if self.out.signals.stop_requested() {
+                anyhow::bail!("stopped while the disk was full; earlier checkpoints are untouched");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.out
+            .listener
+            .event(&Event::Pause(Pause { waiting: false, message: "Trying again.".to_string() }))
+    }
+
+    fn interrupted(&mut self) -> anyhow::Result<Reason> {
+        self.save()?;
+        Ok(Reason::Interrupted)
+    }
+}

@@ -1,0 +1,16 @@
+//! `core-cli train`: from settings to a tuned adapter or model, through a run folder that survives
+//! kills and power cuts.
+
+pub mod forecast;
+pub mod go;
+pub mod launch;
+pub mod outcome;
+pub mod report;
+pub mod samples;
+pub mod session;
+pub mod setup;
+pub mod verdict;
+
+pub use launch::{Ended, Launch, train};
+pub use session::Session;
+pub use setup::Setup;

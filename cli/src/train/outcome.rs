@@ -1,0 +1,164 @@
+//! The end of a run: the best state back, answers before and after, adapter or model written and
+//! checked, the verdict.
+
+use std::path::Path;
+
+use anyhow::Context;
+use paddock_core::model::Method;
+use serde_json::{Map, json};
+
+use super::go::Outlets;
+use super::launch::{Ended, model_fingerprint};
+use super::samples::{self, Prompt};
+use super::session::Session;
+use super::verdict::{Facts, words};
+use crate::model::adapter::{self, AdapterNote};
+use crate::model::export::{Export, Source};
+use crate::run::checkpoint::find_step;
+use crate::run::config::RunFile;
+use crate::run::events::{Done, Event, Reason, Sample, Verdict};
+use crate::run::folder::RunFolder;
+use crate::run::metrics::{self, Line};
+use crate::run::signals::{EXIT_INTERRUPTED, Signals};
+use crate::storage::Storage;
+use crate::storage::whole::{read_file, replace_file};
+
+/// The validation loss before the first step, from the metrics of a run that goes on.
+pub fn first_eval(storage: &dyn Storage, folder: &RunFolder) -> anyhow::Result<Option<f64>> {
+    let lines = metrics::read(storage, &folder.metrics())?.lines;
+    Ok(lines.iter().find_map(|line| match line {
+        Line::Eval(eval) if eval.step == 0 => Some(eval.eval_loss),
+        _ => None,
+    }))
+}
+
+/// Answers of the model before training: made at the start, read back when a run goes on (full training
+/// has changed the model by then).
+pub fn base_answers(
+    session: &mut Session<'_>,
+    prompts: &[Prompt],
+    folder: &RunFolder,
+    storage: &dyn Storage,
+    signals: &Signals,
+) -> anyhow::Result<Vec<String>> {
+    let path = folder.samples();
+    if session.run.step > 0 || path.exists() {
+        if let Ok(bytes) = read_file(storage, &path, 64 << 20) {
+            let text = String::from_utf8_lossy(&bytes).to_string();
+            let read = |line: &str| serde_json::from_str::<Sample>(line).ok()?.base;
+            let answers: Vec<String> = text.lines().filter_map(read).collect();
+            if answers.len() >= prompts.len() {
+                return Ok(answers);
+            }
+        }
+    }
+    if session.run.step > 0 && session.setup.method == Method::Full {
+        return Ok(Vec::new());
+    }
+    let answers = samples::answers(session, prompts, true, &|| !signals.stop_requested())?;
+    write_samples(storage, &path, &samples::pair(0, prompts, &answers, &[]))?;
+    Ok(answers)
+}
+
+fn write_samples(storage: &dyn Storage, path: &Path, list: &[Sample]) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for sample in list {
+        text.push_str(&serde_json::to_string(sample)?);
+        text.push('\n');
+    }
+    Ok(replace_file(storage, path, text.as_bytes())?)
+}
+
+/// Everything after the loop.
+#[allow(clippy::too_many_arguments, reason = "called once; each is a part of the run")]
+pub fn finish(
+    session: &mut Session<'_>,
+    mut out: Outlets<'_, '_>,
+    reason: Reason,
+    facts: Facts,
+    prompts: &[Prompt],
+    base: &[String],
+    file: &RunFile,
+    elapsed_s: f64,
+) -> anyhow::Result<Ended> {
+    let best = session.run.best_score.is_finite().then_some(session.run.best_step);
+    let path = out.folder.path().to_path_buf();
+    if reason != Reason::Interrupted {
+        let last = session.run.step;
+        if let Some(step) = best.filter(|&step| step != last) {
+            let found = find_step(out.storage, &out.folder.checkpoints(), step)?;
+            session.restore_weights(out.storage, &found)?;
+        }
+        let signals = out.signals;
+        let tuned = samples::answers(session, prompts, false, &|| !signals.stop_requested())?;
+        let list = samples::pair(best.unwrap_or(last), prompts, base, &tuned);
+        write_samples(out.storage, &out.folder.samples(), &list)?;
+        write_result(session, &mut out, file).context(
+            "the result could not be written; the run's \
+             checkpoints are kept, and --resume tries again",
+        )?;
+        for sample in list {
+            out.listener.event(&Event::Sample(sample))?;
+        }
+        let mut details = Map::new();
+        details.insert("loss_before".into(), json!(facts.before));
+        details.insert("loss_best".into(), json!(facts.best));
+        details.insert("best_step".into(), json!(best));
+        details.insert("peak_memory_bytes".into(), json!(super::forecast::peak_bytes()));
+        out.listener.event(&Event::Verdict(Verdict { message: words(&facts), details }))?;
+    }
+    out.listener.event(&Event::Done(Done {
+        reason,
+        step: session.run.step,
+        best_step: best,
+        out: path.display().to_string(),
+        elapsed_s,
+        exit_code: if reason == Reason::Interrupted { EXIT_INTERRUPTED } else { 0 },
+    }))?;
+    Ok(Ended { reason, folder: path })
+}
+
+/// adapter/ after LoRA, model/ after full training; written beside and renamed.
+fn write_result(
+    session: &mut Session<'_>,
+    out: &mut Outlets<'_, '_>,
+    file: &RunFile,
+) -> anyhow::Result<()> {
+    let values = session.values()?;
+    let base_model = session.setup.config.model.clone().unwrap_or_default();
+    let fingerprint = model_fingerprint(&file.record);
+    let Method::Lora(lora) = session.setup.method else {
+        let weights = session.setup.opened.weights()?;
+        let order = session.model.params.in_tensor_order();
+        let ordered: Vec<Vec<f32>> = order.iter().map(|&i| values[i].clone()).collect();
+        let export = Export {
+            from: &session.setup.opened.folder.path,
+            to: &out.folder.model(),
+            config: &session.model.config,
+            dtype: None,
+            template: Some(out.folder.template()),
+        };
+        if out.folder.model().exists() {
+            std::fs::remove_dir_all(out.folder.model())?;
+        }
+        return export
+            .write(&Source::Trained { weights: &weights, values: &ordered }, &mut |_| Ok(()));
+    };
+    let dir = out.folder.path().join(".adapter.partial");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    std::fs::create_dir(&dir)?;
+    let note = AdapterNote {
+        base_model: &base_model,
+        base_fingerprint: &fingerprint,
+        template_hash: &session.setup.template.hash(),
+    };
+    adapter::write(&dir, &lora, &session.model.params, values, &note)?;
+    std::fs::copy(out.folder.template(), dir.join("template.json"))?;
+    if out.folder.adapter().exists() {
+        std::fs::remove_dir_all(out.folder.adapter())?;
+    }
+    std::fs::rename(&dir, out.folder.adapter())?;
+    Ok(())
+}

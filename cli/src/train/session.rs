@@ -1,0 +1,384 @@
+//! A run in memory: the back-end with the model on it, the data position, and what a checkpoint holds.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+
+use anyhow::Context;
+use paddock_core::backend::Backend;
+use paddock_core::batch::Batch;
+use paddock_core::config::Config;
+use paddock_core::model::{Model, Param, init};
+use paddock_core::plan::{Capacity, Plan, Recompute};
+use paddock_core::slot::{Region, Slot};
+use paddock_core::train::{
+    Adam, Outcome, Run, Schedule, ScheduleKind, StepSettings, Watch, evaluate, step,
+};
+use paddock_datasets::encode::Example;
+use paddock_datasets::forest::{Limits, MicroBatch, micro_batches};
+use paddock_datasets::order::Order;
+use serde_json::{Map, json};
+
+use super::setup::Setup;
+use crate::open::backend;
+use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
+use crate::run::config::{self, LrSchedule, RunConfig};
+use crate::storage::Storage;
+
+/// Answers up to this many tokens count as short: exact match then says something.
+const SHORT_ANSWER: u64 = 32;
+
+/// A run with its memory.
+pub struct Session<'a> {
+    /// What it is made of.
+    pub setup: &'a Setup,
+    /// The machine.
+    pub b: Box<dyn Backend + 'a>,
+    /// The model.
+    pub model: Model,
+    /// Its memory.
+    pub plan: Plan,
+    /// Where the run is.
+    pub run: Run,
+    schedule: Schedule,
+    order: Order,
+    validation: Vec<(MicroBatch, Batch)>,
+}
+
+/// An optimizer step, its rows and what came of it.
+pub struct Stepped {
+    /// What the core says.
+    pub outcome: Outcome,
+    /// Rows of the step.
+    pub rows: u64,
+    /// Their tokens, nothing shared.
+    pub tokens: u64,
+    /// Learning rate.
+    pub lr: f64,
+    /// If the loss was not finite: the row that showed it first.
+    pub bad_row: Option<u64>,
+}
+
+/// Numbers of an evaluation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scores {
+    /// Mean loss of a trained token.
+    pub loss: f64,
+    /// Share of trained tokens that are the most likely one.
+    pub token_accuracy: f64,
+    /// Share of rows of which every trained token is; only where answers are short.
+    pub exact_match: Option<f64>,
+    /// Trained tokens.
+    pub tokens: u64,
+}
+
+/// The largest batch of a run.
+pub fn capacity(setup: &Setup) -> Capacity {
+    let config = &setup.config;
+    let rows = setup.train.iter().chain(&setup.validation);
+    let longest = rows.map(|e| e.tokens.len() as u64).max().unwrap_or(1);
+    let all: u64 = setup.train.iter().map(|e| e.tokens.len() as u64).sum();
+    let tokens = config.micro_batch_tokens.min(all).max(longest);
+    let samples = if setup.validation.is_empty() { 0 } else { config.samples };
+    let most = u64::from(setup.opened.folder.config.max_seq_len);
+    let positions = (longest + samples.min(1) * config.sample_tokens).min(most).max(longest);
+    Capacity {
+        tokens,
+        kept: tokens,
+        entries: 2 * tokens,
+        positions,
+        cache_rows: samples.min(1) * positions,
+        logit_rows: samples.min(1),
+    }
+}
+
+/// What the settings call recomputation, in the core's words.
+pub fn recompute(config: &RunConfig) -> Recompute {
+    match config.recompute {
+        config::Recompute::Off => Recompute::Nothing,
+        config::Recompute::Layers => Recompute::Layers,
+    }
+}
+
+impl<'a> Session<'a> {
+    /// Plans all memory without reserving any.
+    pub fn plan(setup: &'a Setup) -> anyhow::Result<Session<'a>> {
+        let c = &setup.config;
+        let b = backend(c.backend, c.threads, setup.opened.weights()?)?;
+        let model = Model::new(setup.opened.folder.config.clone(), setup.method)?;
+        let plan = Plan::new(&model, capacity(setup), recompute(c), true, &*b);
+        let total_steps = setup.total_steps();
+        let schedule = Schedule {
+            kind: match c.lr_schedule {
+                LrSchedule::Constant => ScheduleKind::Constant,
+                LrSchedule::Linear => ScheduleKind::Linear,
+                LrSchedule::Cosine => ScheduleKind::Cosine,
+            },
+            lr: c.effective_lr(),
+            warmup_steps: c.effective_warmup_steps(total_steps),
+            total_steps,
+        };
+        let order = Order::new(setup.train.len(), c.seed, c.shuffle)?;
+        let limits = limits(&plan.capacity);
+        let rows: Vec<&Example> = setup.validation.iter().collect();
+        let validation = batches(&rows, &limits, &model.config)?;
+        Ok(Session { setup, b, model, plan, run: Run::default(), schedule, order, validation })
+    }
+
+    /// Reserves the memory and gives everything its first value.
+    pub fn begin(&mut self) -> anyhow::Result<()> {
+        self.b.reserve(&self.plan.sizes)?;
+        init::upload_rope(&mut *self.b, &self.model, &self.plan, 0)?;
+        self.setup.opened.init(&mut *self.b, &self.model, self.setup.config.seed)?;
+        init::clear_optimizer(&mut *self.b, &self.model)?;
+        Ok(())
+    }
+
+    /// Passes over the data so far.
+    pub fn epoch(&self) -> f64 {
+        self.run.rows_seen as f64 / self.setup.train.len() as f64
+    }
+
+    /// Whether all steps are done.
+    pub fn finished(&self) -> bool {
+        self.run.step >= self.schedule.total_steps
+    }
+
+    /// One optimizer step from the data position on. The position moves only if the step was made.
+    pub fn step(&mut self, watch: &mut dyn Watch) -> anyhow::Result<Stepped> {
+        let c = &self.setup.config;
+        let position = self.run.rows_seen;
+        let chosen = self.order.rows(position, c.batch_size as usize, true);
+        let rows: Vec<&Example> = chosen.iter().map(|&i| &self.setup.train[i]).collect();
+        let parts = batches(&rows, &limits(&self.plan.capacity), &self.model.config)?;
+        let (micro, cores): (Vec<MicroBatch>, Vec<Batch>) = parts.into_iter().unzip();
+        let lr = self.schedule.at(self.run.step);
+        let settings = StepSettings {
+            adam: Adam {
+                beta1: c.adam_beta1,
+                beta2: c.adam_beta2,
+                eps: c.adam_eps,
+                weight_decay: c.weight_decay,
+            },
+            lr,
+            max_grad_norm: c.max_grad_norm,
+            step: self.run.step,
+            seed: c.seed,
+        };
+        let outcome = step(&mut *self.b, &self.model, &self.plan, &cores, &settings, watch)?;
+        let tokens = micro.iter().map(|m| m.row_tokens as u64).sum();
+        let mut stepped = Stepped { outcome, rows: rows.len() as u64, tokens, lr, bad_row: None };
+        match &stepped.outcome {
+            Outcome::Updated(report) => self.run.stepped(report.loss, stepped.rows, tokens),
+            Outcome::NotFinite { found, .. } => {
+                let row = found.and_then(|(m, e)| Some(*micro.get(m)?.entry_rows.get(e as usize)?));
+                stepped.bad_row = row.and_then(|i| Some(rows.get(i)?.row));
+                // The rows are passed over: the schedule goes on without them.
+                self.run.step += 1;
+                self.run.skipped += 1;
+                self.run.rows_seen += stepped.rows;
+                self.run.tokens_seen += tokens;
+            }
+            Outcome::Stopped => {}
+        }
+        Ok(stepped)
+    }
+
+    /// Loss and accuracy on the validation rows.
+    pub fn evaluate(&mut self, go_on: &dyn Fn() -> bool) -> anyhow::Result<Option<Scores>> {
+        let mut scores = Scores::default();
+        let (mut hits, mut exact) = (0u64, 0u64);
+        for (micro, batch) in &self.validation {
+            if !go_on() {
+                return Ok(None);
+            }
+            let result = evaluate(&mut *self.b, &self.model, &self.plan, batch)?;
+            scores.loss += result.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
+            scores.tokens += result.nll.len() as u64;
+            hits += result.hit.iter().filter(|&&h| h).count() as u64;
+            let mut missed: Vec<usize> = result
+                .hit
+                .iter()
+                .zip(&micro.entry_rows)
+                .filter(|(hit, _)| !**hit)
+                .map(|(_, &row)| row)
+                .collect();
+            missed.sort_unstable();
+            missed.dedup();
+            exact += (micro.rows.len() - missed.len()) as u64;
+        }
+        let tokens = scores.tokens.max(1) as f64;
+        scores.loss /= tokens;
+        scores.token_accuracy = hits as f64 / tokens;
+        let rows = self.setup.validation.len();
+        let longest = self.setup.validation.iter().map(|e| e.trained_tokens() as u64).max();
+        if longest.is_some_and(|n| n <= SHORT_ANSWER) {
+            scores.exact_match = Some(exact as f64 / rows as f64);
+        }
+        Ok(Some(scores))
+    }
+
+    /// Values of every trained tensor.
+    pub fn values(&mut self) -> anyhow::Result<Vec<Vec<f32>>> {
+        let slots: Vec<Slot> = self.model.params.items.iter().map(|p| p.slot).collect();
+        slots.into_iter().map(|slot| Ok(init::read(&mut *self.b, slot)?)).collect()
+    }
+
+    /// Saves weights, moments and position by the checkpoint protocol.
+    pub fn save(
+        &mut self,
+        storage: &dyn Storage,
+        dir: &std::path::Path,
+        keep: &Keep,
+        elapsed_s: f64,
+    ) -> anyhow::Result<Saved> {
+        let params = self.model.params.items.clone();
+        let (run, half) = (self.run, self.model.params.len());
+        let weights = tensors(&params, &[("", Region::Params, 0)]);
+        let moments =
+            tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
+        let b = RefCell::new(&mut *self.b);
+        let write_weights = |out: &mut dyn Write| write_tensors(out, &weights, &b);
+        let write_moments = |out: &mut dyn Write| write_tensors(out, &moments, &b);
+        let stream = |list: &[Tensor], write| Payload::Stream { bytes: bytes_of(list), write };
+        let state = run.to_bytes();
+        let files = [
+            Entry { name: WEIGHTS, payload: stream(&weights, &write_weights) },
+            Entry { name: OPTIMIZER, payload: stream(&moments, &write_moments) },
+            Entry { name: STATE, payload: Payload::Bytes(&state) },
+        ];
+        let mut info = Map::new();
+        info.insert("elapsed_s".into(), json!(elapsed_s));
+        info.insert("best_step".into(), json!(run.best_step));
+        Ok(save(storage, dir, &Checkpoint { step: run.step, files: &files, info }, keep)?)
+    }
+
+    /// Goes back to a checkpoint: weights, moments and position. Returns the seconds trained until
+    /// then.
+    pub fn restore(&mut self, storage: &dyn Storage, found: &Found) -> anyhow::Result<f64> {
+        self.restore_weights(storage, found)?;
+        let half = self.model.params.len();
+        let params = self.model.params.items.clone();
+        let moments = found.read(storage, OPTIMIZER)?;
+        let list = tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
+        self.upload(&list, &moments)
+            .with_context(|| format!("{OPTIMIZER} of {}", found.path.display()))?;
+        self.run = Run::from_bytes(&found.read(storage, STATE)?)?;
+        let elapsed = found.manifest.info.get("elapsed_s").and_then(|x| x.as_f64());
+        Ok(elapsed.unwrap_or(0.0))
+    }
+
+    /// Takes only the weights of a checkpoint: the best one, at the end.
+    pub fn restore_weights(&mut self, storage: &dyn Storage, found: &Found) -> anyhow::Result<()> {
+        let params = self.model.params.items.clone();
+        let weights = found.read(storage, WEIGHTS)?;
+        self.upload(&tensors(&params, &[("", Region::Params, 0)]), &weights)
+            .with_context(|| format!("{WEIGHTS} of {}", found.path.display()))
+    }
+
+    fn upload(&mut self, list: &[Tensor], bytes: &[u8]) -> anyhow::Result<()> {
+        let file = safetensors::SafeTensors::deserialize(bytes)?;
+        for tensor in list {
+            let view = file.tensor(&tensor.name)?;
+            let values: Vec<f32> = view
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
+            anyhow::ensure!(
+                values.len() as u64 == tensor.slot.len,
+                "`{}` has {} numbers, expected {}",
+                tensor.name,
+                values.len(),
+                tensor.slot.len
+            );
+            self.b.upload(tensor.slot, &values)?;
+        }
+        Ok(())
+    }
+}
+
+const WEIGHTS: &str = "weights.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.bin";
+
+/// Bytes of one checkpoint of this model.
+pub fn checkpoint_bytes(model: &Model) -> u64 {
+    let params = &model.params.items;
+    let moments = [("m.", Region::Moments, 0), ("v.", Region::Moments, model.params.len())];
+    bytes_of(&tensors(params, &[("", Region::Params, 0)]))
+        + bytes_of(&tensors(params, &moments))
+        + Run::default().to_bytes().len() as u64
+}
+
+/// One tensor on its way to or from a checkpoint.
+struct Tensor {
+    name: String,
+    shape: [u32; 2],
+    slot: Slot,
+}
+
+/// For each (prefix, region, offset), every parameter's place there.
+fn tensors(params: &[Param], places: &[(&str, Region, u64)]) -> Vec<Tensor> {
+    let mut list = Vec::new();
+    for &(prefix, region, offset) in places {
+        list.extend(params.iter().map(|p| Tensor {
+            name: format!("{prefix}{}", p.name),
+            shape: [p.rows, p.cols],
+            slot: Slot::new(region, offset + p.slot.offset, p.slot.len),
+        }));
+    }
+    list
+}
+
+/// The header of a safetensors file of these tensors.
+fn header(list: &[Tensor]) -> Vec<u8> {
+    let (mut map, mut offset) = (Map::new(), 0);
+    for tensor in list {
+        let end = offset + 4 * tensor.slot.len;
+        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]});
+        map.insert(tensor.name.clone(), entry);
+        offset = end;
+    }
+    let mut text = serde_json::Value::Object(map).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut header = (text.len() as u64).to_le_bytes().to_vec();
+    header.append(&mut text);
+    header
+}
+
+fn bytes_of(list: &[Tensor]) -> u64 {
+    header(list).len() as u64 + list.iter().map(|t| 4 * t.slot.len).sum::<u64>()
+}
+
+/// Writes the file, one tensor in memory at a time.
+fn write_tensors(
+    out: &mut dyn Write,
+    list: &[Tensor],
+    b: &RefCell<&mut (dyn Backend + '_)>,
+) -> io::Result<()> {
+    out.write_all(&header(list))?;
+    for tensor in list {
+        let values = init::read(&mut **b.borrow_mut(), tensor.slot).map_err(io::Error::other)?;
+        out.write_all(bytemuck::cast_slice(&values))?;
+    }
+    Ok(())
+}
+
+fn limits(capacity: &Capacity) -> Limits {
+    Limits { entries: capacity.entries as usize, ..Limits::tokens(capacity.tokens as usize) }
+}
+
+/// Rows as forests within the limits, with the tables that the back-end reads.
+pub fn batches(
+    rows: &[&Example],
+    limits: &Limits,
+    config: &Config,
+) -> anyhow::Result<Vec<(MicroBatch, Batch)>> {
+    micro_batches(rows, limits)?
+        .into_iter()
+        .map(|micro| {
+            let batch = Batch::from_forest(&micro.forest, config.vocab_size)?;
+            Ok((micro, batch))
+        })
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! A step is one thing however it is cut into micro-batches, and a step that goes wrong changes
+//! nothing.
+
+mod common;
+
+use common::{Checkpoint, Lab, Row, capacity, config, lora, packed, random_rows, trie};
+use paddock_core::batch::Batch;
+use paddock_core::config::Config;
+use paddock_core::model::Method;
+use paddock_core::plan::Recompute;
+use paddock_core::slot::Region;
+use paddock_core::train::{Adam, Outcome, Phase, StepReport, StepSettings, Watch, step};
+
+const SETTINGS: StepSettings = StepSettings {
+    adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 },
+    lr: 1e-3,
+    max_grad_norm: 0.5,
+    step: 0,
+    seed: 7,
+};
+
+fn wider() -> Config {
+    Config { dim: 16, hidden_dim: 24, vocab_size: 29, ..config() }
+}
+
+fn batches(groups: &[&[Row]], vocab: u32) -> Vec<Batch> {
+    groups.iter().map(|rows| Batch::from_forest(&packed(rows), vocab).unwrap()).collect()
+}
+
+/// A lab with room for 16 rows.
+fn lab<'w>(checkpoint: &'w Checkpoint, config: &Config, method: Method) -> Lab<'w, f32> {
+    let room = capacity(&random_rows(16, 9, config.vocab_size));
+    Lab::new(checkpoint, config, method, room, Recompute::Nothing)
+}
+
+/// Everything that a step may change.
+fn state(lab: &mut Lab<'_, f32>) -> (Vec<f32>, Vec<f32>) {
+    let params = lab.model.params.all();
+    let moments = paddock_core::slot::Slot::new(Region::Moments, 0, 2 * params.len);
+    (lab.read(params), lab.read(moments))
+}
+
+fn updated(outcome: Outcome) -> StepReport {
+    match outcome {
+        Outcome::Updated(report) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// ‖a - b‖ / ‖b‖
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let squares = |f: &dyn Fn(usize) -> f64| (0..b.len()).map(|i| f(i) * f(i)).sum::<f64>();
+    (squares(&|i| f64::from(a[i]) - f64::from(b[i])) / squares(&|i| f64::from(b[i]))).sqrt()
+}
+
+/// Rows of very different numbers of trained tokens: a mean per micro-batch would show.
+fn uneven_rows(vocab: u32) -> Vec<Row> {
+    let mut rows = random_rows(16, 9, vocab);
+    for (i, row) in rows.iter_mut().enumerate() {
+        let keep = 1 + (i * 5) % 6;
+        row.weights.iter_mut().skip(3 + keep).for_each(|w| *w = 0.0);
+    }
+    rows
+}
+
+#[test]
+fn micro_batches_change_nothing() {
+    let config = wider();
+    let checkpoint = Checkpoint::new(&config, 5);
+    let rows = uneven_rows(config.vocab_size);
+    for method in [Method::Full, lora(0.0), lora(0.2)] {
+        let mut first: Option<(StepReport, Vec<f32>, Vec<f32>)> = None;
+        for size in [16, 4, 1] {
+            let groups: Vec<&[Row]> = rows.chunks(size).collect();
+            let mut lab = lab(&checkpoint, &config, method);
+            let batches = batches(&groups, config.vocab_size);
+            let (model, plan) = (&lab.model, &lab.plan);
+            let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+            let report = updated(outcome);
+            let gradient = lab.read(lab.model.params.all().in_region(Region::Grads));
+            let params = state(&mut lab).0;
+            let Some((loss, g, p)) = &first else {
+                first = Some((report, gradient, params));
+                continue;
+            };
+            assert!((report.loss / loss.loss - 1.0).abs() < 1e-6, "{size}: {report:?}");
+            assert!((report.grad_norm / loss.grad_norm - 1.0).abs() < 1e-6, "{size}: {report:?}");
+            assert_eq!(report.trained, loss.trained);
+            assert!(distance(&gradient, g) < 1e-6, "{size}: {:.1e}", distance(&gradient, g));
+            assert!(distance(&params, p) < 1e-6, "{size}: {:.1e}", distance(&params, p));
+        }
+    }
+}
+
+#[test]
+fn the_same_step_gives_the_same_bits() {
+    let config = wider();
+    let checkpoint = Checkpoint::new(&config, 5);
+    let rows = uneven_rows(config.vocab_size);
+    let batch = Batch::from_forest(&trie(&rows), config.vocab_size).unwrap();
+    let run = || {
+        let mut lab = lab(&checkpoint, &config, lora(0.2));
+        let (model, plan) = (&lab.model, &lab.plan);
+        let batches = std::slice::from_ref(&batch);
+        for number in 0..3 {
+            let settings = StepSettings { step: number, ..SETTINGS };
+            updated(step(&mut lab.b, model, plan, batches, &settings, &mut ()).unwrap());
+        }
+        state(&mut lab)
+    };
+    assert_eq!(run(), run());
+}
+
+/// A micro-batch without a trained token counts nothing and disturbs nothing, wherever it stands.
+#[test]
+fn a_micro_batch_without_trained_tokens() {
+    let config = wider();
+    let checkpoint = Checkpoint::new(&config, 5);
+    let rows = random_rows(4, 9, config.vocab_size);
+    let mut masked = random_rows(2, 6, config.vocab_size);
+    masked.iter_mut().for_each(|row| row.weights.fill(0.0));
+    for method in [Method::Full, lora(0.2)] {
+        let mut all = Vec::new();
+        for groups in [vec![&rows[..]], vec![&masked, &rows], vec![&rows, &masked]] {
+            let mut lab = lab(&checkpoint, &config, method);
+            let batches = batches(&groups, config.vocab_size);
+            let (model, plan) = (&lab.model, &lab.plan);
+            let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+            let report = StepReport { computed: 0, ..updated(outcome) };
+            all.push((report, state(&mut lab)));
+        }
+        assert_eq!(all[0], all[1]);
+        assert_eq!(all[0], all[2]);
+        assert_eq!(all[0].0.trained, 4.0 * 6.0);
+    }
+}
+
+/// With no trained token in the whole step there is nothing to learn: an error, not a step of decay.
+#[test]
+fn a_step_without_trained_tokens() {
+    let config = wider();
+    let checkpoint = Checkpoint::new(&config, 5);
+    let mut rows = random_rows(2, 6, config.vocab_size);
+    rows.iter_mut().for_each(|row| row.weights.fill(0.0));
+    let mut unweighted = packed(&random_rows(2, 6, config.vocab_size));
+    unweighted.entries.iter_mut().for_each(|e| e.weight = 0.0);
+    for forest in [packed(&rows), unweighted] {
+        let batch = Batch::from_forest(&forest, config.vocab_size).unwrap();
+        let mut lab = lab(&checkpoint, &config, Method::Full);
+        let before = state(&mut lab);
+        let (model, plan) = (&lab.model, &lab.plan);
+        let outcome = step(&mut lab.b, model, plan, &[batch], &SETTINGS, &mut ());
+        assert!(outcome.is_err(), "{outcome:?}");
+        assert_eq!(before, state(&mut lab));
+    }
+}
+
+#[test]
+fn not_a_number_stops_the_update() {
+    let config = wider();
+    let rows = random_rows(4, 9, config.vocab_size);
+    for value in [f32::NAN, f32::INFINITY] {
+        for method in [Method::Full, lora(0.0)] {
+            let mut checkpoint = Checkpoint::new(&config, 5);
+            checkpoint.spoil("model.layers.1.mlp.up_proj.weight", 17, value);
+            let mut lab = lab(&checkpoint, &config, method);
+            let before = state(&mut lab);
+            let batches = batches(&[&rows[..2], &rows[2..]], config.vocab_size);
+            let (model, plan) = (&lab.model, &lab.plan);
+            let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+            let Outcome::NotFinite { found, .. } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(found.map(|f| f.0), Some(0), "the first micro-batch shows it");
+            assert_same_bits(&before, &state(&mut lab));
+        }
+    }
+}
+
+/// Only the second micro-batch holds the token whose embedding is spoilt.
+#[test]
+fn the_bad_micro_batch_is_named() {
+    let config = wider();
+    let bad = 28;
+    let mut rows = random_rows(4, 9, bad);
+    rows[3].tokens[5] = bad;
+    let mut checkpoint = Checkpoint::new(&config, 5);
+    let element = (bad * config.dim) as usize + 3;
+    checkpoint.spoil("model.embed_tokens.weight", element, f32::NAN);
+    let mut lab = lab(&checkpoint, &config, lora(0.0));
+    let before = state(&mut lab);
+    let batches = batches(&[&rows[..2], &rows[2..]], config.vocab_size);
+    let (model, plan) = (&lab.model, &lab.plan);
+    let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+    let Outcome::NotFinite { found, .. } = outcome else { panic!("{outcome:?}") };
+    // Row 3's token 5 is predicted by entry 6 + 2; the one after it is the first to read it.
+    assert_eq!(found, Some((1, 6 + 3)));
+    assert_same_bits(&before, &state(&mut lab));
+}
+
+/// NaN equals itself here.
+fn assert_same_bits(a: &(Vec<f32>, Vec<f32>), b: &(Vec<f32>, Vec<f32>)) {
+    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert!(bits(&a.0) == bits(&b.0), "parameters changed");
+    assert!(bits(&a.1) == bits(&b.1), "moments changed");
+}
+
+/// Says no after some phases.
+struct Impatient(usize);
+
+impl Watch for Impatient {
+    fn phase(&mut self, _: Phase) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+}
+
+#[test]
+fn a_stopped_step_changes_nothing() {
+    let config = wider();
+    let checkpoint = Checkpoint::new(&config, 5);
+    let rows = random_rows(4, 9, config.vocab_size);
+    let batches = batches(&[&rows[..2], &rows[2..]], config.vocab_size);
+    let mut lab = lab(&checkpoint, &config, Method::Full);
+    let before = state(&mut lab);
+    // Two phases a micro-batch, then the optimizer's.
+    for phase in 1..=5 {
+        let (model, plan) = (&lab.model, &lab.plan);
+        let outcome =
+            step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(phase)).unwrap();
+        assert_eq!(outcome, Outcome::Stopped, "phase {phase}");
+        assert_eq!(before, state(&mut lab), "phase {phase}");
+    }
+    let (model, plan) = (&lab.model, &lab.plan);
+    updated(step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(6)).unwrap());
+    assert_ne!(before, state(&mut lab));
+}

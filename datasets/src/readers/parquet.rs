@@ -1,0 +1,118 @@
+//! Parquet files, read row by row.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::readers::{RawRow, bad_row};
+use crate::record::{BadRow, BadRowKind};
+
+/// Streaming reader. A damaged page ends it: the library may even panic on one, which is caught.
+pub struct ParquetRows {
+    rows: RowIter<'static>,
+    file: PathBuf,
+    row: u64,
+    done: bool,
+}
+
+impl ParquetRows {
+    /// Opens a Parquet file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            SerializedFileReader::new(file)
+                .map(|reader| RowIter::from_file_into(Box::new(reader)))
+                .map_err(|e| e.to_string())
+        }))
+        .unwrap_or_else(|_| Err("its footer is damaged".to_string()));
+        let rows = opened.map_err(|why| {
+            Error::not_data(
+                path,
+                &format!("begins like a Parquet file but cannot be read ({why})"),
+                "it may be cut off: fetch it again",
+            )
+        })?;
+        Ok(Self { rows, file: path.to_path_buf(), row: 0, done: false })
+    }
+}
+
+impl Iterator for ParquetRows {
+    type Item = std::result::Result<RawRow, BadRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let rows = &mut self.rows;
+        let next = catch_unwind(AssertUnwindSafe(|| rows.next()));
+        let why = match next {
+            Ok(None) => {
+                self.done = true;
+                return None;
+            }
+            Ok(Some(Ok(row))) => {
+                let number = self.row;
+                self.row += 1;
+                return Some(Ok(RawRow {
+                    row: number,
+                    byte: None,
+                    line: None,
+                    columns: object(&row),
+                }));
+            }
+            Ok(Some(Err(error))) => error.to_string(),
+            Err(_) => "a page is damaged".to_string(),
+        };
+        self.done = true;
+        let mut bad = bad_row(&self.file, self.row, None, None, BadRowKind::Stream(why));
+        bad.fatal = true;
+        Some(Err(bad))
+    }
+}
+
+fn object(row: &Row) -> Map<String, Value> {
+    row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect()
+}
+
+/// One cell as JSON. Types without a JSON twin (dates, decimals, maps with keys that are no text)
+/// become the text that the library prints for them.
+fn value(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(v) => (*v).into(),
+        Field::Byte(v) => (*v).into(),
+        Field::Short(v) => (*v).into(),
+        Field::Int(v) => (*v).into(),
+        Field::Long(v) => (*v).into(),
+        Field::UByte(v) => (*v).into(),
+        Field::UShort(v) => (*v).into(),
+        Field::UInt(v) => (*v).into(),
+        Field::ULong(v) => (*v).into(),
+        Field::Float16(v) => v.to_f32().into(),
+        Field::Float(v) => (*v).into(),
+        Field::Double(v) => (*v).into(),
+        Field::Str(v) => v.as_str().into(),
+        Field::Bytes(v) => match std::str::from_utf8(v.data()) {
+            Ok(text) => text.into(),
+            Err(_) => field.to_string().into(),
+        },
+        Field::Group(row) => Value::Object(object(row)),
+        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        Field::MapInternal(map) => map
+            .entries()
+            .iter()
+            .map(|(key, item)| match key {
+                Field::Str(name) => (name.clone(), value(item)),
+                other => (other.to_string(), value(item)),
+            })
+            .collect::<Map<_, _>>()
+            .into(),
+        other => other.to_string().into(),
+    }
+}

@@ -1,0 +1,6 @@
+//! Jinja, the language of promptsource and of chat templates.
+
+pub mod engine;
+pub mod python;
+
+pub use self::engine::{Engine, Style};

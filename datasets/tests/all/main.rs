@@ -1,0 +1,13 @@
+//! All tests of this crate in one program: linking is what takes time.
+
+mod common;
+mod fewshot;
+mod forest;
+mod metrics;
+mod order;
+mod prepare;
+mod readers;
+mod sets;
+mod split;
+mod templates;
+mod tokenizers;

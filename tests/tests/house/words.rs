@@ -1,0 +1,86 @@
+//! What source files may not contain, and what they must.
+
+use crate::source::{code, files, root, words};
+
+/// The only places where the compiler's checks may be set aside; each says why in a SAFETY comment,
+/// which clippy demands.
+const UNSAFE: [&str; 10] = [
+    // A mapped file.
+    "cli/src/model/mmap.rs",
+    // Signals.
+    "cli/src/run/signals.rs",
+    // SIMD.
+    "kernels/src/cpu/simd.rs",
+    "kernels/src/cpu/simd/",
+    "kernels/src/cpu/tiles.rs",
+    // The CUDA driver: launches, the shim over its symbols, and the emulator behind it in tests.
+    "kernels/src/cuda/launch.rs",
+    "cuda-shim/src/",
+    "tests/emulator/src/driver",
+    // The program without an operating system.
+    "tests/freestanding/src/",
+    // This list.
+    "tests/tests/house/words.rs",
+];
+
+#[test]
+fn unsafe_code_stands_where_it_may() {
+    let mut complaints = Vec::new();
+    for source in files(&["rs"]) {
+        let code = code(&source.text);
+        let stands = words(&code).any(|(_, word)| word == "unsafe");
+        if stands && !UNSAFE.iter().any(|allowed| source.path.starts_with(allowed)) {
+            complaints.push(source.path);
+        }
+    }
+    assert!(complaints.is_empty(), "unsafe code outside the listed places: {complaints:?}");
+    for package in ["core", "datasets"] {
+        let lib = std::fs::read_to_string(root().join(package).join("src/lib.rs")).expect("lib.rs");
+        assert!(lib.contains("#![forbid(unsafe_code)]"), "{package}/src/lib.rs");
+    }
+}
+
+/// Text that would stand for work not done, or for one person's machine.
+#[test]
+fn nothing_unfinished_and_nobodys_machine() {
+    // Put together here, so that this file does not contain them.
+    let unfinished = [["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["to", "do!("], ["dbg", "!("]];
+    let more =
+        [["unimple", "mented!("], ["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"]];
+    let forbidden: Vec<String> = unfinished.iter().chain(&more).map(|p| p.concat()).collect();
+    let kinds =
+        ["rs", "toml", "md", "py", "sh", "yml", "yaml", "wgsl", "ptx", "run", "test", "txt"];
+    let mut complaints = Vec::new();
+    for source in files(&kinds) {
+        for (number, line) in source.text.lines().enumerate() {
+            for word in forbidden.iter().filter(|w| line.contains(w.as_str())) {
+                complaints.push(format!("{}:{}: `{word}`", source.path, number + 1));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// Every module that others see begins by saying what it is.
+#[test]
+fn public_modules_say_what_they_are() {
+    let all = files(&["rs"]);
+    let mut seen = 0;
+    for source in all.iter().filter(|s| s.path.contains("/src/")) {
+        let (folder, file) = source.path.rsplit_once('/').expect("a folder");
+        let stem = file.trim_end_matches(".rs");
+        let below = match stem {
+            "lib" | "main" | "mod" => folder.to_owned(),
+            _ => format!("{folder}/{stem}"),
+        };
+        let lines = source.text.lines().map(str::trim);
+        for name in lines.filter_map(|l| l.strip_prefix("pub mod ")?.strip_suffix(';')) {
+            let paths = [format!("{below}/{name}.rs"), format!("{below}/{name}/mod.rs")];
+            let module = all.iter().find(|s| paths.contains(&s.path));
+            let module = module.unwrap_or_else(|| panic!("{}: where is `{name}`?", source.path));
+            assert!(module.text.starts_with("//!"), "{}: begins without `//!`", module.path);
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} public modules found");
+}
