@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     let a = Mat::trained(slot(16, c), 16, c);
     let b = Mat::trained(slot(c, 16), c, 16);
     let (da, db, m, mv, param) = (slot(16, c), slot(c, 16), slot(f, c), slot(f, c), slot(f, c));
-    sizes.grow(Region::Scratch, 256 * u64::from(v));
+    sizes.grow(Region::Scratch, 512 * u64::from(v));
 
     let mut cpu = Cpu::new(Weights::default(), threads as usize, None)?;
     cpu.reserve(&sizes)?;

@@ -20,8 +20,13 @@ fn check(seed: u64, size: Size) {
     }
 }
 
+/// PROPTEST_CASES, or few enough for every run of the tests.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(16)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn every_op_equals_the_reference(seed in any::<u64>()) {

@@ -23,7 +23,7 @@ mod steps;
 
 use layout::{Block, Layout};
 use steps::{
-    KEYS, Rows, copy_len, each_step, fill_seen, mask_gaps, pack_turned, row_panels, scores, weigh,
+    KEYS, Rows, copy_len, fill_seen, key_steps, mask_gaps, pack_turned, row_panels, scores, weigh,
 };
 
 /// Rows (query, head) of a step, at least one query.
@@ -141,10 +141,10 @@ impl Forward<'_, '_> {
         max.fill(f32::NEG_INFINITY);
         total.fill(0.0);
         rows.copy_from(inp.q, inp.q_stride(), dim, q);
-        each_step(inp.layout, &self.block, |key, len| {
+        for (key, len) in key_steps(inp.layout, &self.block) {
             let most = fill_seen(inp.visibility, &self.block, rows, (key, len), seen) as usize;
             if most == 0 {
-                return;
+                continue;
             }
             pack_turned(s, inp.keys(self.kv), key, most, dim, k_panels);
             let panel = most * NV * S::LANES;
@@ -153,7 +153,7 @@ impl Forward<'_, '_> {
             let online = Online { p, sums, max, total, wide };
             online.softmax(s, inp.visibility, &self.block, rows, (key, most), seen);
             weigh(s, p, v_panels, most, dim, seen, Tile::new(sums, wide, n, wide));
-        });
+        }
         for r in 0..n {
             let (query, head) = (at + r / rows.group, r % rows.group);
             let out = &mut self.out.row(query)[head * dim..][..dim];
@@ -187,8 +187,8 @@ impl Online<'_> {
     ) {
         let mut span = block.first_span as usize;
         for (first, m, most) in row_panels(seen, tile_rows::<S>()) {
-            for r in first..first + m {
-                let (query, last) = (rows.q + r / rows.group, seen[r] as usize);
+            for (r, &last) in (first..).zip(&seen[first..first + m]) {
+                let (query, last) = (rows.q + r / rows.group, last as usize);
                 let of = &visibility.spans;
                 while query as u32 >= of[span].q_start + of[span].q_len {
                     span += 1;

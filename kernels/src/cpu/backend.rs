@@ -393,7 +393,7 @@ fn one_product(
     write: Write,
 ) -> Result<()> {
     let n = cols as usize;
-    let m = if n == 0 { 0 } else { out.len() / n };
+    let m = out.len().checked_div(n).unwrap_or(0);
     let p = Product { m, n, parts: &[part], alpha, add: write == Write::Add };
     matmul::product(ctx.pool, ctx.level, p, out);
     Ok(())

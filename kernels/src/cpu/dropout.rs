@@ -4,6 +4,11 @@
 //! Sixteen counters are turned at once, in loops over arrays that the compiler makes vectors of:
 //! Philox's 32 x 32 bit products have no portable vector form, but compile to one instruction.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "several small arrays are walked side by side, by constant bounds"
+)]
+
 use paddock_core::backend::Dropout;
 use paddock_core::batch::{Batch, Rows};
 use paddock_core::dropout::{keep_scale, keep_words, threshold};

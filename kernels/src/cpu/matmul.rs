@@ -8,6 +8,10 @@
 //! its columns of b (they stay in the level-2 cache), then takes the rows in panels: a panel of a is
 //! copied (it stays in level 1) and multiplied with all columns. The sum of an element depends on K
 //! alone, so neither the cut nor the number of threads changes a bit.
+//!
+//! Tried (one thread): thin operands read where they lie instead of packed, n 2048, 768 x 16:
+//! dw (O,16) 13 -> 56 GFLOP/s, dw (16,I) 24 -> 38, dinp 20 -> 41. The next panel of a fetched ahead:
+//! inp · aᵀ (16,I) 24 -> 42 GFLOP/s.
 
 use super::matvec;
 use super::pack::{self, View};
@@ -314,7 +318,7 @@ pub fn backward_weight<'a>(
     outputs: usize,
     inputs: usize,
 ) -> Part<'a> {
-    let n = if outputs == 0 { 0 } else { dout.len() / outputs };
+    let n = dout.len().checked_div(outputs).unwrap_or(0);
     let b = Right::Rows(Elems::F32(View { data: inp, stride: inputs }));
     Part { a: Left::Cols(View { data: dout, stride: outputs }), b, k: n }
 }

@@ -4,6 +4,11 @@
 //! multiplied with all m rows of inp. Tasks are blocks of outputs; an output's sum has one order,
 //! so threads change nothing.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "several small arrays are walked side by side, by constant bounds"
+)]
+
 use super::elem::Elem;
 use super::matmul::{Elems, Left, Part, Product, Right};
 use super::pack::View;

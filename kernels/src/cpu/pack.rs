@@ -1,6 +1,12 @@
 //! Packing: operands of a product, copied (and widened, and turned where needed) into the panels
 //! that a register tile reads. See `tiles.rs` for the layouts.
 
+#![allow(
+    clippy::needless_range_loop,
+    clippy::too_many_arguments,
+    reason = "a packing is told by where from, how much and where to: plain numbers, all different"
+)]
+
 use super::elem::Elem;
 use super::simd::{MAX_LANES, Simd};
 use super::tiles::{COL_STRIDE, NV, ROW_STRIDE};

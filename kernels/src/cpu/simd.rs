@@ -5,6 +5,11 @@
 //! on a machine that has those instructions; that is what makes the calls below sound.
 //! This file (with `simd/x86.rs`) and `tiles.rs` are the only ones of the crate's CPU part with `unsafe`.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "several small arrays are walked side by side, by constant bounds"
+)]
+
 use std::fmt;
 
 /// An instruction set that kernels can be run with, lowest first.

@@ -4,6 +4,15 @@
 //! out tile (m,n) = α Σ_k a (m,k) · b (k,n) [+ out], m <= MR rows, n <= NV vectors. The sums of a
 //! tile live in registers: MR x NV accumulators, NV vectors of b, one broadcast element of a.
 //! AVX-512: 14 x 2 (28 + 2 + 1 of 32 registers); AVX2: 6 x 2 (12 + 2 + 1 of 16); scalar: 4 x 2.
+//!
+//! Tried (Skylake-X, 1 thread, share of the peak of multiply-adds; k = 384): b in level 1: 97%; b
+//! streaming from level 2 without prefetch: 77%; with prefetch 4, 8 or 16 rows ahead: 96%, 32: 60%.
+//! A tile's store as a loop (sums spilled): 89%; written out, with the tile fetched ahead: 94%.
+
+#![allow(
+    clippy::needless_range_loop,
+    reason = "register tiles are arrays walked by constant bounds, several at a time"
+)]
 
 use std::marker::PhantomData;
 
@@ -141,7 +150,7 @@ pub struct Out<'a> {
 impl<'a> Out<'a> {
     /// All columns in one group, rows in blocks of `block`.
     pub fn rows(data: &'a mut [f32], stride: usize, block: usize) -> Out<'a> {
-        let rows = if stride == 0 { 0 } else { data.len() / stride };
+        let rows = data.len().checked_div(stride).unwrap_or(0);
         Out { data, stride, width: stride, cut: Cut::Even { rows, block } }
     }
 }
@@ -331,8 +340,7 @@ fn store_tile<S: Simd, const M: usize, const N: usize>(
     mut out: Tile<'_>,
 ) {
     if out.cols < N * S::LANES {
-        // Numbered by a variable, the sums lie in memory; the copy keeps the others in registers.
-        let sums = sums;
+        // Numbered by a variable, the sums lie in memory; this copy keeps the others in registers.
         for (i, sums) in std::hint::black_box(sums).iter().enumerate() {
             for (part, &sum) in out.row(i).chunks_mut(S::LANES).zip(sums) {
                 store_sum(s, part, sum, factor, add);

@@ -14,7 +14,7 @@ use super::simd::Simd;
 pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     const LOW: f32 = -87.336_54;
     const HIGH: f32 = 88.722_83;
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // The operand that may be NaN comes second, so that NaN passes through.
     let clamped = s.min(s.splat(HIGH), s.max(s.splat(LOW), x));

@@ -12,7 +12,8 @@ use super::{Case, Op, fused};
 /// Every op. Roundings: 0 where numbers are only moved; 4 for a few operations an element; 16
 /// where sums of random length are taken in another order than the plain loop's.
 pub fn table() -> Vec<Op> {
-    let op = |name, roundings, draw| Op { name, roundings, draw };
+    let op = |name, roundings, draw| Op { name, roundings, terms: 0.0, draw };
+    let cancels = |name, roundings, draw| Op { name, roundings, terms: 1.0, draw };
     vec![
         op("add", 4.0, add),
         op("accumulate", 4.0, accumulate),
@@ -22,7 +23,7 @@ pub fn table() -> Vec<Op> {
         op("embed_forward", 0.0, embed_forward),
         op("embed_backward", 16.0, embed_backward),
         op("rms_norm_forward", 8.0, rms_norm_forward),
-        op("rms_norm_backward", 16.0, rms_norm_backward),
+        cancels("rms_norm_backward", 16.0, rms_norm_backward),
         op("matmul_forward", 16.0, matmul_forward),
         op("matmul_backward_input", 16.0, matmul_backward_input),
         op("matmul_backward_weight", 16.0, matmul_backward_weight),
@@ -30,14 +31,14 @@ pub fn table() -> Vec<Op> {
         op("rope_backward", 4.0, rope_backward),
         op("attention_forward", 16.0, attention_forward),
         op("attention_forward decoding", 16.0, attention_decoding),
-        op("attention_backward", 32.0, attention_backward),
+        cancels("attention_backward", 32.0, attention_backward),
         op("swiglu_forward", 8.0, swiglu_forward),
         op("swiglu_backward", 8.0, swiglu_backward),
         op("dropout_forward", 4.0, dropout_forward),
         op("dropout_backward", 4.0, dropout_backward),
         op("linear_cross_entropy_forward", 16.0, fused::linear_cross_entropy_forward),
-        op("linear_cross_entropy_backward", 32.0, fused::linear_cross_entropy_backward),
-        op("linear_cross_entropy", 32.0, fused::linear_cross_entropy),
+        cancels("linear_cross_entropy_backward", 32.0, fused::linear_cross_entropy_backward),
+        cancels("linear_cross_entropy", 32.0, fused::linear_cross_entropy),
         op("norm_squared", 16.0, norm_squared),
         op("adamw", 8.0, adamw),
         op("lora_linear_forward", 16.0, fused::lora_linear_forward),

@@ -7,10 +7,12 @@
 //! of queries in order and keys in order. That makes five products instead of the seven of a split
 //! by keys and by queries, and no sum depends on the number of threads.
 
+#![allow(clippy::too_many_arguments, reason = "a step's tables and geometry, all different")]
+
 use super::Inputs;
 use super::layout::Block;
 use super::steps::{
-    KEYS, Rows, copy_len, each_step, fill_seen, mask_gaps, pack_turned, scores, weigh,
+    KEYS, Rows, copy_len, fill_seen, key_steps, mask_gaps, pack_turned, scores, weigh,
 };
 use crate::cpu::Ctx;
 use crate::cpu::pack::{self, View};
@@ -164,10 +166,10 @@ impl Task<'_, '_> {
         }
         sp.dq.fill(0.0);
         let alpha = inp.score_scale();
-        each_step(inp.layout, &block, |key, len| {
+        for (key, len) in key_steps(inp.layout, &block) {
             let most = fill_seen(inp.visibility, &block, rows, (key, len), sp.seen) as usize;
             if most == 0 {
-                return;
+                continue;
             }
             pack_turned(s, inp.keys(self.kv), key, most, dim, sp.k_turned);
             pack_turned(s, inp.values(self.kv), key, most, dim, sp.v_turned);
@@ -182,7 +184,7 @@ impl Task<'_, '_> {
             gather(s, sp.p, sp.dout_panels, 1.0, sp.seen, sp.a_panel, dv);
             let dk = self.dk.part(at, 0, most, dim);
             gather(s, sp.ds, sp.q_panels, alpha, sp.seen, sp.a_panel, dk);
-        });
+        }
         for r in 0..n {
             let (query, head) = (rows.q + r / rows.group - first_query, r % rows.group);
             let dq = &mut self.dq.row(query)[head * dim..][..dim];

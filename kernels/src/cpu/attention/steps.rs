@@ -118,16 +118,19 @@ pub(super) fn row_panels(
         .map(move |(i, part)| (i * step, part.len(), part.iter().max().map_or(0, |&m| m as usize)))
 }
 
-/// Steps over the keys that `block` sees, KEYS at a time: calls `f(first key, how many)`.
+/// The steps over the keys that `block` sees: (first key, how many), at most KEYS each. An iterator
+/// rather than a callback: a large closure would not be inlined, and so lose the SIMD level.
 #[inline(always)]
-pub(super) fn each_step(layout: &Layout, block: &Block, mut f: impl FnMut(usize, usize)) {
+pub(super) fn key_steps<'a>(
+    layout: &'a Layout,
+    block: &Block,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
     let from = block.first_interval as usize;
-    for interval in &layout.intervals[from..from + block.n_intervals as usize] {
-        let len = interval.len as usize;
-        for at in (0..len).step_by(KEYS) {
-            f(interval.start as usize + at, KEYS.min(len - at));
-        }
-    }
+    let intervals = &layout.intervals[from..from + block.n_intervals as usize];
+    intervals.iter().flat_map(|interval| {
+        let (start, len) = (interval.start as usize, interval.len as usize);
+        (0..len).step_by(KEYS).map(move |at| (start + at, KEYS.min(len - at)))
+    })
 }
 
 /// For each row, the number of keys of `key..key + len` up to the last that it sees.
