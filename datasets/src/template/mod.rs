@@ -35,6 +35,10 @@ use crate::tokenizer::Tokenizer;
 /// Version of `template.json` that this program writes; it reads this and all older ones.
 pub const VERSION: u32 = 1;
 
+/// The first instance of a Self-Instruct seed task.
+const SEED_TASK: &str = "{{ instruction }}{% if instances[0].input %}\n\n{{ instances[0].input }}\
+{% endif %} ||| {{ instances[0].output }}";
+
 /// A template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,7 +108,9 @@ impl Template {
             Layout::SuperNaturalInstructions => {
                 Some(Self::alpaca().with_columns(Some("definition"), Some("input"), Some("output")))
             }
-            _ => None,
+            Layout::SelfInstructSeed => Some(Self::jinja("self-instruct-seed", SEED_TASK, None)),
+            // Conversations need the model's own template: see [`Template::chat`].
+            Layout::ShareGpt | Layout::Messages | Layout::Preference | Layout::Table => None,
         }
     }
 

@@ -113,6 +113,12 @@ fn chat_templates_render_as_hugging_face_does() {
             for tools in [Value::Null, golden["tools"].clone()] {
                 for opened in [false, true] {
                     let expected = expected.next().unwrap().as_str().unwrap();
+                    // Where Hugging Face stops because there is no list of tools to go through,
+                    // a missing list counts as an empty one here.
+                    if tools.is_null() && name.ends_with("hermes3_tool_use.jinja") {
+                        assert_eq!(expected, "error");
+                        continue;
+                    }
                     let found = raw(&compiled, messages, &tools, opened);
                     match found {
                         Ok(text) if digest(&text) == expected => equal += 1,
@@ -244,6 +250,20 @@ fn generation_blocks_are_the_trained_spans() {
     let rendered = chat_of(source).render(&row).unwrap();
     assert_eq!(rendered.text, "Q:aA:b!</s>");
     assert_eq!(rendered.last_answer(), "b!</s>");
+}
+
+#[test]
+fn seed_tasks_have_a_template_of_their_own() {
+    let Some(path) = shared("instruct/seed_tasks.jsonl") else { return };
+    let rows = paddock_datasets::readers::open(&path, &Default::default()).unwrap();
+    let template = Template::for_layout(rows.detected()).unwrap().compile().unwrap();
+    let mut count = 0;
+    for row in rows {
+        let rendered = template.render(&row.unwrap()).unwrap();
+        assert!(!rendered.has_empty_answer());
+        count += 1;
+    }
+    assert_eq!(count, 175);
 }
 
 #[test]
