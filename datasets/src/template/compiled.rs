@@ -94,7 +94,8 @@ impl Compiled {
     /// What the model is given for a question typed by a person.
     ///
     /// # Errors
-    /// [`Error::Template`] for a Jinja template: its question has several parts, so a row is needed.
+    /// [`Error::Template`] for a Jinja template: its question has several parts, so a row is
+    /// needed.
     pub fn render_question(&self, question: &str, input: &str) -> Result<Rendered> {
         let prompt = match &self.body {
             CompiledBody::Alpaca | CompiledBody::Chat(_) => self.columns.prompt_or("instruction"),

@@ -144,11 +144,11 @@ fn question_and_answer(name: &str, columns: &Columns, record: &Record) -> Result
     }
     let mut messages = vec![json!({"role": "user", "content": question})];
     let answers = ["output", "completion", "response", "answer"];
-    if let Some(column) = first(&columns.answer, &answers) {
-        if record.get(&column).is_some() {
-            let answer = columns.answer_text(name, record, &column)?;
-            messages.push(json!({"role": "assistant", "content": answer}));
-        }
+    if let Some(column) = first(&columns.answer, &answers)
+        && record.get(&column).is_some()
+    {
+        let answer = columns.answer_text(name, record, &column)?;
+        messages.push(json!({"role": "assistant", "content": answer}));
     }
     Ok(messages)
 }

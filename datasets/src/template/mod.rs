@@ -6,6 +6,7 @@ pub mod chat;
 pub mod columns;
 pub mod compiled;
 pub mod date;
+pub mod flan;
 pub mod jinja;
 pub mod messages;
 pub mod pair;
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256};
 pub use self::chat::Chat;
 pub use self::columns::Columns;
 pub use self::compiled::Compiled;
+pub use self::flan::FlanPair;
 pub use self::pair::Pair;
 pub use self::promptsource::PromptSource;
 pub use self::rendered::{Rendered, Role, Span};
@@ -32,6 +34,10 @@ use crate::tokenizer::Tokenizer;
 
 /// Version of `template.json` that this program writes; it reads this and all older ones.
 pub const VERSION: u32 = 1;
+
+/// The first instance of a Self-Instruct seed task.
+const SEED_TASK: &str = "{{ instruction }}{% if instances[0].input %}\n\n{{ instances[0].input }}\
+{% endif %} ||| {{ instances[0].output }}";
 
 /// A template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +108,9 @@ impl Template {
             Layout::SuperNaturalInstructions => {
                 Some(Self::alpaca().with_columns(Some("definition"), Some("input"), Some("output")))
             }
-            _ => None,
+            Layout::SelfInstructSeed => Some(Self::jinja("self-instruct-seed", SEED_TASK, None)),
+            // Conversations need the model's own template: see [`Template::chat`].
+            Layout::ShareGpt | Layout::Messages | Layout::Preference | Layout::Table => None,
         }
     }
 

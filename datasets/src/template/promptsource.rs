@@ -188,10 +188,8 @@ fn most_frequent(list: &JinjaValue) -> std::result::Result<JinjaValue, JinjaErro
 
 fn hide_separators(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) => {
-            if text.contains(SEPARATOR) {
-                *text = text.replace(SEPARATOR, HIDDEN_SEPARATOR);
-            }
+        serde_json::Value::String(text) if text.contains(SEPARATOR) => {
+            *text = text.replace(SEPARATOR, HIDDEN_SEPARATOR);
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(hide_separators),
         serde_json::Value::Object(fields) => fields.values_mut().for_each(hide_separators),

@@ -148,10 +148,10 @@ impl Tokenizer {
         tokenizer.eos = tokenizer.resolve("eos_token", settings.eos.as_ref())?;
         tokenizer.stops.extend(tokenizer.eos);
         for stop in &settings.stops {
-            if let Some(id) = tokenizer.resolve("eos_token_id", Some(stop))? {
-                if !tokenizer.stops.contains(&id) {
-                    tokenizer.stops.push(id);
-                }
+            if let Some(id) = tokenizer.resolve("eos_token_id", Some(stop))?
+                && !tokenizer.stops.contains(&id)
+            {
+                tokenizer.stops.push(id);
             }
         }
         Ok(tokenizer)
@@ -361,7 +361,7 @@ fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
         b if b.starts_with(b"version https://git-lfs") => {
             "is a Git LFS pointer: run `git lfs pull`"
         }
-        b if b.is_empty() => "is empty: fetch it again",
+        [] => "is empty: fetch it again",
         b if b.starts_with(b"<") => "is a web page, not a tokenizer: fetch the raw file",
         _ => return Ok(()),
     };

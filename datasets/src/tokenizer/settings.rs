@@ -112,7 +112,7 @@ fn pick(key: &str, tokenizer: Option<&Value>, config: Option<&Value>) -> Option<
         Some(_) => return None,
         None => {}
     }
-    ids(config?.get(&format!("{key}_id"))).first().map(|id| TokenRef::Id(*id))
+    ids(config?.get(format!("{key}_id"))).first().map(|id| TokenRef::Id(*id))
 }
 
 fn ids(value: Option<&Value>) -> Vec<u32> {

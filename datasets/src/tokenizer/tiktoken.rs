@@ -29,7 +29,7 @@ fn parse_line(line: &[u8]) -> std::result::Result<(Vec<u8>, u32), String> {
 
 fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - digits.len() > 2 || digits.is_empty() {
+    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 || digits.is_empty() {
         return None;
     }
     let mut out = Vec::with_capacity(digits.len() * 3 / 4);

@@ -67,7 +67,8 @@ impl Words {
         {
             return None;
         }
-        // Added tokens that are no control tokens are looked for in every text: leave to the library.
+        // Added tokens that are no control tokens are looked for in every text: leave those
+        // to the library.
         let added = root.get("added_tokens").and_then(Value::as_array);
         if added.is_some_and(|list| {
             list.iter().any(|t| !t.get("special").and_then(Value::as_bool).unwrap_or(false))

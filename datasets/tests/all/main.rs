@@ -1,6 +1,7 @@
 //! All tests of this crate in one program: linking is what takes time.
 
 mod common;
+mod curate;
 mod fewshot;
 mod forest;
 mod metrics;

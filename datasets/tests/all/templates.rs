@@ -96,10 +96,6 @@ fn chat_templates_render_as_hugging_face_does() {
     let Some(root) = shared("chat_templates") else { return };
     let (mut equal, mut wrong) = (0, Vec::new());
     for (name, expected) in golden["rendered"].as_object().unwrap() {
-        // This one assigns to its own loop variable, which the interpreter does not allow.
-        if name.ends_with("hermes3_tool_use.jinja") {
-            continue;
-        }
         let mut text = std::fs::read_to_string(root.join(name)).unwrap();
         if name.ends_with(".json") {
             let config: Value = serde_json::from_str(&text).unwrap();
@@ -117,6 +113,12 @@ fn chat_templates_render_as_hugging_face_does() {
             for tools in [Value::Null, golden["tools"].clone()] {
                 for opened in [false, true] {
                     let expected = expected.next().unwrap().as_str().unwrap();
+                    // Where Hugging Face stops because there is no list of tools to go through,
+                    // a missing list counts as an empty one here.
+                    if tools.is_null() && name.ends_with("hermes3_tool_use.jinja") {
+                        assert_eq!(expected, "error");
+                        continue;
+                    }
                     let found = raw(&compiled, messages, &tools, opened);
                     match found {
                         Ok(text) if digest(&text) == expected => equal += 1,
@@ -248,6 +250,20 @@ fn generation_blocks_are_the_trained_spans() {
     let rendered = chat_of(source).render(&row).unwrap();
     assert_eq!(rendered.text, "Q:aA:b!</s>");
     assert_eq!(rendered.last_answer(), "b!</s>");
+}
+
+#[test]
+fn seed_tasks_have_a_template_of_their_own() {
+    let Some(path) = shared("instruct/seed_tasks.jsonl") else { return };
+    let rows = paddock_datasets::readers::open(&path, &Default::default()).unwrap();
+    let template = Template::for_layout(rows.detected()).unwrap().compile().unwrap();
+    let mut count = 0;
+    for row in rows {
+        let rendered = template.render(&row.unwrap()).unwrap();
+        assert!(!rendered.has_empty_answer());
+        count += 1;
+    }
+    assert_eq!(count, 175);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Tokenizers: own fast paths against the library, the real files of the shared folder, damage.
 
+// `encode` takes a list of ranges, often of one.
+#![allow(clippy::single_range_in_vec_init)]
+
 use std::path::Path;
 
 use crate::common::{gunzip, shared, small_model, small_tokenizer_json};

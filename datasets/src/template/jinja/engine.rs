@@ -134,10 +134,10 @@ fn environment(style: Style) -> Environment<'static> {
 
 /// Jinja's `int`: text and floats are cut to whole numbers; what is no number has none.
 fn whole_number(value: &Value) -> Option<i64> {
-    if let Some(text) = value.as_str() {
-        if let Ok(whole) = text.trim().parse() {
-            return Some(whole);
-        }
+    if let Some(text) = value.as_str()
+        && let Ok(whole) = text.trim().parse()
+    {
+        return Some(whole);
     }
     if value.kind() == ValueKind::Number && value.is_integer() {
         return i64::try_from(value.clone()).ok();
