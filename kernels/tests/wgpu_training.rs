@@ -76,11 +76,16 @@ impl Checkpoint {
 fn batch(config: &Config, seed: u64) -> Batch {
     let random = Philox::new(seed, Stream::GENERATE);
     let segment = |start, len, parent| Segment { start, len, parent };
-    let segments =
-        vec![segment(0, 9, None), segment(9, 7, Some(0)), segment(16, 5, Some(0)), segment(21, 8, None)];
+    let segments = vec![
+        segment(0, 9, None),
+        segment(9, 7, Some(0)),
+        segment(16, 5, Some(0)),
+        segment(21, 8, None),
+    ];
     // Tokens repeat a pattern, so that there is something to learn.
-    let tokens: Vec<u32> =
-        (0..29).map(|i| ((i * 7 + random.below(0, i, 2)) % u64::from(config.vocab_size)) as u32).collect();
+    let tokens: Vec<u32> = (0..29)
+        .map(|i| ((i * 7 + random.below(0, i, 2)) % u64::from(config.vocab_size)) as u32)
+        .collect();
     let pairs = (9..15).chain(16..20).chain(21..28).map(|p| (p, p + 1)).chain([(8, 9), (8, 16)]);
     let entries = pairs
         .map(|(p, next)| Entry { position: p, target: tokens[next as usize], weight: 1.0 })

@@ -68,17 +68,8 @@ impl Wgpu<'_> {
         rows: Rows,
     ) -> Result<()> {
         let n = self.query_count(q, heads, rows)?;
-        let offsets = [
-            self.at(q)?,
-            self.at(k)?,
-            self.at(v)?,
-            self.at(out)?,
-            self.at(lse)?,
-            0,
-            0,
-            0,
-            0,
-        ];
+        let offsets =
+            [self.at(q)?, self.at(k)?, self.at(v)?, self.at(out)?, self.at(lse)?, 0, 0, 0, 0];
         let params = params(offsets, heads, n, self.tables.visibility(rows));
         let operands = [
             ("q", place(q)),

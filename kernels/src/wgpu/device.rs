@@ -216,8 +216,7 @@ fn choose(list: &[AdapterReport], wanted: Option<&str>) -> Result<usize> {
     let names = || list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if let Some(wanted) = wanted {
         let hit = |a: &&AdapterReport| {
-            a.name.to_lowercase().contains(&wanted.to_lowercase())
-                || wanted.parse() == Ok(a.number)
+            a.name.to_lowercase().contains(&wanted.to_lowercase()) || wanted.parse() == Ok(a.number)
         };
         return match list.iter().find(hit) {
             Some(AdapterReport { unusable: Some(why), name, .. }) => {

@@ -139,7 +139,13 @@ impl Memory {
 
     /// The parts of a frozen matrix, uploaded now if this is its first use. (A tensor that training
     /// replaces by `Params` is read on the host alone and never costs device memory.)
-    pub fn parts(&mut self, gpu: &Gpu, weights: &Weights<'_>, handle: Weight, w: Mat) -> Result<()> {
+    pub fn parts(
+        &mut self,
+        gpu: &Gpu,
+        weights: &Weights<'_>,
+        handle: Weight,
+        w: Mat,
+    ) -> Result<()> {
         let view = match weights.get(handle) {
             Some(view) if view.rows == w.rows && view.cols == w.cols => view,
             found => {

@@ -109,9 +109,8 @@ impl Key {
             binding += 1;
         }
         if self.reads_frozen() {
-            text += &format!(
-                "@group(0) @binding({binding}) var<storage, read> frozen: array<u32>;\n"
-            );
+            text +=
+                &format!("@group(0) @binding({binding}) var<storage, read> frozen: array<u32>;\n");
         }
         let Tile { wx, wy, a_k_fast, b_k_fast } = self.tile;
         if wx > 0 {

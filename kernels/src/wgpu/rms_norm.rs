@@ -62,8 +62,7 @@ impl Wgpu<'_> {
         let dweight_at = dweight.map_or(Ok(0), |slot| self.at(slot))?;
         let (inp_at, rstd_at) = (self.at(inp)?, self.at(rstd)?);
         let (dinp_at, dout_at) = (self.at(dinp)?, self.at(dout)?);
-        let params =
-            [0, rstd_at, inp_at, w.at, dinp_at, dweight_at, dout_at, dim, rows as u32, 0];
+        let params = [0, rstd_at, inp_at, w.at, dinp_at, dweight_at, dout_at, dim, rows as u32, 0];
         let operands = [
             ("dinp", place(dinp)),
             ("dout", place(dout)),

@@ -127,8 +127,10 @@ fn by_token(tokens: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let mut order: Vec<u32> = (0..tokens.len() as u32).collect();
     order.sort_by_key(|&row| (tokens[row as usize], row));
     let token = |i: usize| tokens[order[i] as usize];
-    let mut firsts: Vec<u32> =
-        (0..order.len()).filter(|&i| i == 0 || token(i) != token(i - 1)).map(|i| i as u32).collect();
+    let mut firsts: Vec<u32> = (0..order.len())
+        .filter(|&i| i == 0 || token(i) != token(i - 1))
+        .map(|i| i as u32)
+        .collect();
     firsts.push(order.len() as u32);
     (order, firsts)
 }
