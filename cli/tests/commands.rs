@@ -212,13 +212,17 @@ fn refused(desk: &Desk, args: &str, words: &[&str]) {
 fn bad_input_is_refused_in_words() {
     let desk = Desk::new();
     let write = |name: &str, text: &str| std::fs::write(desk.path(name), text).expect("a file");
-    let train = "train --model model --data rows.json --out bad";
+    let train = "train --model model --data rows.json --lora-rank 4 --out bad";
     refused(&desk, &format!("{train} --learning-rte 3"), &["--learning-rte"]);
     write("RUN.toml", "model = \"model\"\nlearning_rte = 3\n");
     refused(&desk, "train RUN.toml --out bad", &["learning_rte", "lr"]);
     refused(&desk, &format!("{train} --lora-targets q_prj"), &["q_prj", "q_proj"]);
-    refused(&desk, &format!("{train} --lora-rank 0"), &["lora_rank"]);
-    refused(&desk, &format!("{train} --lora-rank 9"), &["lora_rank", "8"]);
+    refused(&desk, "train --model model --data rows.json --out bad --lora-rank 0", &["lora_rank"]);
+    refused(
+        &desk,
+        "train --model model --data rows.json --out bad --lora-rank 9",
+        &["lora_rank", "8"],
+    );
     refused(&desk, &format!("{train} --max-seq-len 1000"), &["96"]);
     refused(
         &desk,

@@ -45,12 +45,7 @@ fn main() -> Result<()> {
 
     let mut cpu = Cpu::new(Weights::default(), threads as usize, None)?;
     cpu.reserve(&sizes)?;
-    let values: Vec<f32> = (0..4_000_037).map(|i| ((i * 7919) % 2003) as f32 / 1e3 - 1.0).collect();
-    let len = sizes.len(Region::Acts);
-    for at in (0..len).step_by(values.len()) {
-        let part = (len - at).min(values.len() as u64);
-        cpu.upload(Slot::new(Region::Acts, at, part), &values[..part as usize])?;
-    }
+    fill(&mut cpu, sizes.len(Region::Acts))?;
     cpu.fill(mv, 0.1)?;
     cpu.set_batch(&batch(rows, length, v)?)?;
 
@@ -122,6 +117,16 @@ fn main() -> Result<()> {
         let seconds = median(&mut cpu, op)?;
         let (ms, rate, band) = (seconds * 1e3, flops / seconds / 1e9, bytes / seconds / 1e9);
         println!("{name:34} {ms:9.3} {rate:9.1} {band:8.1}");
+    }
+    Ok(())
+}
+
+/// Gives all `len` activations values that are neither zero nor large.
+fn fill(cpu: &mut Cpu<'_>, len: u64) -> Result<()> {
+    let values: Vec<f32> = (0..4_000_037).map(|i| ((i * 7919) % 2003) as f32 / 1e3 - 1.0).collect();
+    for at in (0..len).step_by(values.len()) {
+        let part = (len - at).min(values.len() as u64);
+        cpu.upload(Slot::new(Region::Acts, at, part), &values[..part as usize])?;
     }
     Ok(())
 }

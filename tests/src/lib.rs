@@ -10,6 +10,7 @@ use paddock_core::backend::Backend;
 use paddock_core::checked::Checked;
 use paddock_core::reference::Reference;
 use paddock_core::weights::Weights;
+use paddock_kernels::cpu::Cpu;
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -36,6 +37,7 @@ pub type Open = for<'w> fn(Weights<'w>) -> Box<dyn Backend + 'w>;
 pub fn backends() -> Vec<(&'static str, Open)> {
     vec![
         ("reference f64", |w| Box::new(Reference::<f64>::new(w))),
+        ("cpu", |w| Box::new(Cpu::new(w, 0, None).expect("a processor"))),
         ("reference f32", |w| Box::new(Reference::<f32>::new(w))),
         ("checked f32", |w| Box::new(Checked::new(Box::new(Reference::<f32>::new(w))))),
     ]

@@ -42,14 +42,12 @@ pub fn base_answers(
     signals: &Signals,
 ) -> anyhow::Result<Vec<String>> {
     let path = folder.samples();
-    if session.run.step > 0 || path.exists() {
-        if let Ok(bytes) = read_file(storage, &path, 64 << 20) {
-            let text = String::from_utf8_lossy(&bytes).to_string();
-            let read = |line: &str| serde_json::from_str::<Sample>(line).ok()?.base;
-            let answers: Vec<String> = text.lines().filter_map(read).collect();
-            if answers.len() >= prompts.len() {
-                return Ok(answers);
-            }
+    if let Ok(bytes) = read_file(storage, &path, 64 << 20) {
+        let text = String::from_utf8_lossy(&bytes).to_string();
+        let read = |line: &str| serde_json::from_str::<Sample>(line).ok()?.base;
+        let answers: Vec<String> = text.lines().filter_map(read).collect();
+        if answers.len() >= prompts.len() {
+            return Ok(answers);
         }
     }
     if session.run.step > 0 && session.setup.method == Method::Full {

@@ -51,14 +51,14 @@ pub fn words(facts: &Facts) -> String {
             None => "Nothing was measured.".to_string(),
         },
     };
-    if let (Some(best), Some(last)) = (facts.best, facts.last) {
-        if last > best * 1.02 {
-            text.push_str(&format!(
-                " It then began to learn the training rows by heart (loss {last:.3} at the end), so the \
-                 best state, of step {}, was kept.",
-                facts.best_step
-            ));
-        }
+    if let (Some(best), Some(last)) = (facts.best, facts.last)
+        && last > best * 1.02
+    {
+        text.push_str(&format!(
+            " It then began to learn the training rows by heart (loss {last:.3} at the end), so the best \
+             state, of step {}, was kept.",
+            facts.best_step
+        ));
     }
     if facts.stopped_early {
         text.push_str(" The run stopped early because it had stopped getting better.");

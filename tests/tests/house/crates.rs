@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::source::{code, files, root, words};
 
 /// Which packages of the house each may depend on.
-const INSIDE: [(&str, &[&str]); 6] = [
+const INSIDE: [(&str, &[&str]); 8] = [
     ("core", &[]),
     ("kernels", &["paddock-core"]),
+    ("kernels/cuda-shim", &[]),
+    ("kernels/ptx-emulator", &["paddock-cuda-shim"]),
     ("datasets", &["paddock-core"]),
-    ("cli", &["paddock-core", "paddock-kernels", "paddock-datasets"]),
+    // The command line's own tests train the toy model of `paddock-tests`.
+    ("cli", &["paddock-core", "paddock-kernels", "paddock-datasets", "paddock-tests"]),
     ("gui", &["core-cli", "paddock-datasets"]),
     ("tests", &["paddock-core", "paddock-kernels", "paddock-datasets", "core-cli", "paddock-gui"]),
 ];
@@ -18,7 +21,7 @@ const INSIDE: [(&str, &[&str]); 6] = [
 const OUTSIDE: [(&str, &[&str]); 12] = [
     ("wgpu", &["kernels"]),
     ("naga", &["kernels"]),
-    ("cust", &["kernels"]),
+    ("cust", &["kernels", "kernels/cuda-shim", "kernels/ptx-emulator"]),
     // Rows are read and tokenised in parallel; rayon is also what the kernels run on.
     ("rayon", &["kernels", "datasets"]),
     ("egui", &["gui"]),
