@@ -9,7 +9,7 @@ use data::{Numbers, assert_bf16, assert_f32, exact};
 use paddock_ptx_emulator::Shape;
 
 const ATTENTION: &str = include_str!("../../src/cuda/attention_any.ptx");
-const CROSS_ENTROPY: &str = include_str!("../../src/cuda/cross_entropy.ptx");
+const CROSS_ENTROPY: &str = include_str!("../../src/cuda/linear_cross_entropy.ptx");
 
 /// Who sees whom: a root of 5 rows with children of 4 and 3, a grandchild of 2, and a root of 35.
 struct Forest {
