@@ -229,18 +229,38 @@ fn bad_input_is_refused_in_words() {
         "train --model nowhere --data rows.json --out bad",
         &["nowhere", "no such folder"],
     );
-    refused(&desk, "train --model model --data nothing.json --out bad", &["nothing.json"]);
-    refused(&desk, "train --model model --out bad", &["--data"]);
+    refused(
+        &desk,
+        "train --model model --data nothing.json --lora-rank 4 --out bad",
+        &["nothing.json"],
+    );
+    refused(&desk, "train --model model --lora-rank 4 --out bad", &["--data"]);
     write("empty.json", "[]");
-    refused(&desk, "train --model model --data empty.json --out bad", &["empty.json"]);
+    refused(
+        &desk,
+        "train --model model --data empty.json --lora-rank 4 --out bad",
+        &["empty.json"],
+    );
     write("broken.jsonl", "{\"instruction\":\"a\",\"output\":\"b\"}\n{\"instruction\": 3,\n");
-    refused(&desk, "train --model model --data broken.jsonl --out bad", &["broken.jsonl", "2"]);
+    refused(
+        &desk,
+        "train --model model --data broken.jsonl --lora-rank 4 --out bad",
+        &["broken.jsonl", "2"],
+    );
     write("table.csv", "question,reply\nwhat,it\n");
-    refused(&desk, "train --model model --data table.csv --out bad", &["question, reply"]);
+    refused(
+        &desk,
+        "train --model model --data table.csv --lora-rank 4 --out bad",
+        &["question, reply"],
+    );
     refused(&desk, &format!("{train} --columns prompt=nope"), &["nope", "instruction"]);
     refused(&desk, "train --resume --out bad", &["bad"]);
     refused(&desk, "generate --model model --prompt hello", &["--template", "--raw"]);
-    refused(&desk, "train --model model --data rows.json --out model/run", &["overlap"]);
+    refused(
+        &desk,
+        "train --model model --data rows.json --lora-rank 4 --out model/run",
+        &["overlap"],
+    );
 }
 
 #[test]

@@ -94,7 +94,11 @@ mod tests {
             "{prepare} exec {} run::signals::tests::{name} --exact --ignored",
             program.display()
         );
-        Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::null()).status()
+        // Whoever runs the tests may ignore signals (`nohup`): the child begins with the defaults.
+        Command::new("env")
+            .args(["--default-signal=INT,TERM,HUP", "sh", "-c", &script])
+            .stdout(std::process::Stdio::null())
+            .status()
     }
 
     #[test]
