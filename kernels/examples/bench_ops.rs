@@ -49,9 +49,7 @@ fn main() -> Result<()> {
     cpu.fill(mv, 0.1)?;
     cpu.set_batch(&batch(rows, length, v)?)?;
 
-    println!("{}, {} threads, {}", describe_machine(), cpu.threads(), cpu.name());
-    println!("dim {c}, {rows} rows of {length} tokens; median of the runs of half a second");
-    println!("{:34} {:>9} {:>9} {:>8}", "op", "ms", "GFLOP/s", "GB/s");
+    headline(&cpu, &format!("dim {c}, {rows} rows of {length} tokens"));
     let square = 2.0 * f64::from(n) * f64::from(c) * f64::from(c);
     let (nc, nf) = (4.0 * f64::from(n * c), 4.0 * f64::from(n * f));
     let pairs = 2.0 * f64::from(n) * f64::from(length) * f64::from(c);
@@ -119,6 +117,12 @@ fn main() -> Result<()> {
         println!("{name:34} {ms:9.3} {rate:9.1} {band:8.1}");
     }
     Ok(())
+}
+
+fn headline(cpu: &Cpu<'_>, shape: &str) {
+    println!("{}, {} threads, {}", describe_machine(), cpu.threads(), cpu.name());
+    println!("{shape}; median of the runs of half a second");
+    println!("{:34} {:>9} {:>9} {:>8}", "op", "ms", "GFLOP/s", "GB/s");
 }
 
 /// Gives all `len` activations values that are neither zero nor large.
