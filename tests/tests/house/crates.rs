@@ -53,11 +53,12 @@ fn parse(text: &str) -> Vec<(String, String)> {
             if let Some((head, package)) = section.rsplit_once("dependencies.") {
                 found.push((format!("{head}dependencies"), package.to_owned()));
             }
-        } else if section.ends_with("dependencies") && !line.starts_with('#') {
-            if let Some((key, _)) = line.split_once('=') {
-                let package = key.trim().trim_end_matches(".workspace").trim_matches('"');
-                found.push((section.clone(), package.to_owned()));
-            }
+        } else if section.ends_with("dependencies")
+            && !line.starts_with('#')
+            && let Some((key, _)) = line.split_once('=')
+        {
+            let package = key.trim().trim_end_matches(".workspace").trim_matches('"');
+            found.push((section.clone(), package.to_owned()));
         }
     }
     found

@@ -93,7 +93,7 @@ fn string_end(bytes: &[u8], at: usize) -> usize {
 fn in_word(bytes: &[u8], at: usize) -> bool {
     let before = |n: usize| at.checked_sub(n).map(|i| bytes[i]);
     let name = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-    name(before(1)) && !(before(1) == Some(b'b') && !name(before(2)))
+    name(before(1)) && (before(1) != Some(b'b') || name(before(2)))
 }
 
 fn raw_string_end(bytes: &[u8], at: usize) -> Option<usize> {
