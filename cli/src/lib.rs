@@ -8,6 +8,7 @@ pub mod error;
 pub mod generate;
 pub mod model;
 pub mod open;
+pub mod pretrain;
 pub mod run;
 pub mod score;
 pub mod storage;

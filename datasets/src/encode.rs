@@ -24,6 +24,8 @@ pub enum OverLength {
     CutPrompt,
     /// An error.
     Refuse,
+    /// Cut into rows of at most the limit, one after the other: for plain text without a prompt.
+    Pieces,
 }
 
 /// Settings of encoding.
@@ -219,6 +221,29 @@ pub fn prompt_is_prefix(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<bo
     Ok(encode(tokenizer, rendered)?.tokens.starts_with(&prompt))
 }
 
+/// A long text as rows of at most `max_tokens`, with the same BOS before each. One encoding comes back as
+/// it is when it is short enough.
+pub fn pieces(tokenizer: &Tokenizer, encoding: Encoding, max_tokens: usize) -> Vec<Encoding> {
+    let bos = encoding.tokens.first().copied().filter(|t| Some(*t) == tokenizer.bos());
+    let head = usize::from(bos.is_some());
+    if encoding.tokens.len() <= max_tokens || max_tokens <= head {
+        return vec![encoding];
+    }
+    let room = max_tokens - head;
+    let parts = encoding.tokens[head..].chunks(room).zip(encoding.trained[head..].chunks(room));
+    let last = encoding.tokens[head..].len().div_ceil(room) - 1;
+    parts
+        .enumerate()
+        .map(|(i, (tokens, trained))| Encoding {
+            tokens: bos.into_iter().chain(tokens.iter().copied()).collect(),
+            trained: bos.map(|_| false).into_iter().chain(trained.iter().copied()).collect(),
+            answers: if i == last { encoding.answers } else { 0 },
+            answers_ended: if i == last { encoding.answers_ended } else { 0 },
+            special_text: if i == last { encoding.special_text } else { 0 },
+        })
+        .collect()
+}
+
 /// Fits an encoding into the limit.
 pub fn fit(
     tokenizer: &Tokenizer,
@@ -235,7 +260,7 @@ pub fn fit(
             usize::from(tokens.first().copied() == tokenizer.bos() && !tokens.is_empty());
         let first_trained = trained.iter().position(|t| *t).unwrap_or(tokens.len());
         match options.over_length {
-            OverLength::Drop => return Ok(Err(DropReason::TooLong)),
+            OverLength::Drop | OverLength::Pieces => return Ok(Err(DropReason::TooLong)),
             OverLength::Refuse => {
                 let (tokens, limit) = (tokens.len(), options.max_tokens);
                 return Err(Error::TooLong { row, tokens, limit });

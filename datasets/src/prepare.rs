@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
-use crate::encode::{self, DropReason, EncodeOptions, Encoding, Example};
+use crate::encode::{self, DropReason, EncodeOptions, Encoding, Example, OverLength};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::readers::{self, Detected, ReadOptions};
@@ -243,15 +243,24 @@ impl Work<'_> {
             }
         };
         self.report.seen(&encoding);
-        let (answers, ended) = (encoding.answers, encoding.answers_ended);
-        match encode::fit(self.tokenizer, encoding, row, 0, self.options.encode)? {
-            Err(reason) => self.report.dropped(row, reason),
-            Ok(example) => {
-                if !self.seen.insert(key) {
-                    self.report.duplicates.push(row);
+        let options = self.options.encode;
+        let parts = match options.over_length {
+            OverLength::Pieces => encode::pieces(self.tokenizer, encoding, options.max_tokens),
+            _ => vec![encoding],
+        };
+        let whole = parts.len() == 1;
+        for part in parts {
+            let key = if whole { key } else { part.key() };
+            let (answers, ended) = (part.answers, part.answers_ended);
+            match encode::fit(self.tokenizer, part, row, 0, options)? {
+                Err(reason) => self.report.dropped(row, reason),
+                Ok(example) => {
+                    if !self.seen.insert(key) {
+                        self.report.duplicates.push(row);
+                    }
+                    self.report.used(&example, answers, ended);
+                    self.examples.push(example);
                 }
-                self.report.used(&example, answers, ended);
-                self.examples.push(example);
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ mod doctor;
 mod export;
 mod generate;
 mod plan;
+mod pretrain;
 mod score;
 mod train;
 
@@ -32,6 +33,8 @@ enum Command {
     Train(train::Args),
     /// Say what a training run would need, without starting it.
     Plan(plan::Args),
+    /// Make a model from raw text, or let one read more of it.
+    Pretrain(pretrain::Args),
     /// Print how well a model predicts the answers of your rows, a JSON line a row.
     Score(score::Args),
     /// Answer one prompt.
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(args),
         Command::Plan(args) => plan::run(args).map(|()| 0),
+        Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args).map(|()| 0),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),

@@ -235,6 +235,7 @@ impl Reader<'_> {
             config::OverLength::Drop => OverLength::Drop,
             config::OverLength::CutPrompt => OverLength::CutPrompt,
             config::OverLength::Refuse => OverLength::Refuse,
+            config::OverLength::Pieces => OverLength::Pieces,
         };
         let options = PrepareOptions {
             read,

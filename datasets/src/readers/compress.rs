@@ -1,6 +1,8 @@
 //! Gzip and zstd, recognised by their first bytes and unpacked as a stream with limits.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
 
 /// Bytes between two looks at the limits.
 const BUFFER: usize = 64 * 1024;
@@ -53,6 +55,17 @@ impl Default for UnpackLimits {
 
 /// Below this many unpacked bytes the ratio is not looked at: a small file of blanks is no attack.
 const RATIO_FREE: u64 = 64 << 20;
+
+/// A file, unpacked if it is packed.
+pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+    let mut file = File::open(path)?;
+    let packed_len = file.metadata()?.len();
+    let mut head = [0; 4];
+    let got = file.read(&mut head)?;
+    file.rewind()?;
+    let compression = Compression::detect(&head[..got]);
+    unpack(Box::new(file), compression, packed_len, UnpackLimits::default())
+}
 
 /// Reads `raw` unpacked.
 pub fn unpack(

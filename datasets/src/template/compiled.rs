@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::template::rendered::Rendered;
-use crate::template::{Body, Columns, Pair, Template, alpaca, chat, promptsource};
+use crate::template::{Body, Columns, Pair, Template, alpaca, chat, promptsource, text};
 
 /// A template whose Jinja source, if it has one, is compiled. Shared between threads.
 pub struct Compiled {
@@ -17,6 +17,7 @@ pub struct Compiled {
 enum CompiledBody {
     Alpaca,
     Prompt(Pair),
+    Text,
     Jinja(Box<promptsource::Compiled>),
     Chat(Box<chat::Compiled>),
 }
@@ -28,6 +29,7 @@ impl Compiled {
         let body = match &template.body {
             Body::Alpaca => CompiledBody::Alpaca,
             Body::Prompt(pair) => CompiledBody::Prompt(pair.clone()),
+            Body::Text => CompiledBody::Text,
             Body::Jinja(body) => {
                 CompiledBody::Jinja(Box::new(promptsource::Compiled::new(&name, body)?))
             }
@@ -47,6 +49,7 @@ impl Compiled {
         match &self.body {
             CompiledBody::Alpaca => alpaca::render(&self.name, &self.columns, record),
             CompiledBody::Prompt(pair) => pair.render(&self.name, &self.columns, record),
+            CompiledBody::Text => text::render(&self.name, &self.columns, record),
             CompiledBody::Jinja(compiled) => compiled.render(record),
             CompiledBody::Chat(compiled) => compiled.render(record),
         }
@@ -57,6 +60,7 @@ impl Compiled {
         match &self.body {
             CompiledBody::Alpaca => alpaca::render_prompt(&self.name, &self.columns, record),
             CompiledBody::Prompt(pair) => pair.render_prompt(&self.name, &self.columns, record),
+            CompiledBody::Text => Ok(Rendered::default()),
             CompiledBody::Jinja(compiled) => compiled.render_prompt(record),
             CompiledBody::Chat(compiled) => compiled.render_prompt(record),
         }
@@ -100,6 +104,12 @@ impl Compiled {
         let prompt = match &self.body {
             CompiledBody::Alpaca | CompiledBody::Chat(_) => self.columns.prompt_or("instruction"),
             CompiledBody::Prompt(_) => self.columns.prompt_or("prompt"),
+            CompiledBody::Text => {
+                let mut prompt = Rendered::default();
+                prompt.data(question);
+                prompt.data(input);
+                return Ok(prompt);
+            }
             CompiledBody::Jinja(_) => {
                 let message = "asks for named columns; give a row instead of a bare question";
                 let message = message.to_string();

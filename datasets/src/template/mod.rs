@@ -12,6 +12,7 @@ pub mod messages;
 pub mod pair;
 pub mod promptsource;
 pub mod rendered;
+pub mod text;
 
 use std::path::Path;
 
@@ -63,6 +64,8 @@ pub enum Body {
     Alpaca,
     /// A bare pair.
     Prompt(Pair),
+    /// Plain text without a prompt.
+    Text,
     /// Promptsource: Jinja with `|||`.
     Jinja(PromptSource),
     /// A chat template.
@@ -80,6 +83,11 @@ impl Template {
         Self::of("prompt", Columns::default(), Body::Prompt(Pair::default()))
     }
 
+    /// Plain text, all of it learned: for pretraining.
+    pub fn text() -> Self {
+        Self::of("text", Columns::default(), Body::Text)
+    }
+
     fn of(name: &str, columns: Columns, body: Body) -> Self {
         Self { version: VERSION, name: name.to_string(), columns, body }
     }
@@ -89,12 +97,13 @@ impl Template {
         match name {
             "alpaca" => Some(Self::alpaca()),
             "prompt" => Some(Self::prompt()),
+            "text" => Some(Self::text()),
             _ => None,
         }
     }
 
     /// Names that [`Template::built_in`] knows.
-    pub const BUILT_IN: &'static [&'static str] = &["alpaca", "prompt"];
+    pub const BUILT_IN: &'static [&'static str] = &["alpaca", "prompt", "text"];
 
     /// The template that suits a detected layout, if one does without further statements.
     pub fn for_layout(detected: &Detected) -> Option<Self> {

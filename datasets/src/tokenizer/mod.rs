@@ -8,6 +8,7 @@ pub mod sentencepiece;
 pub mod settings;
 pub mod stream;
 pub mod tiktoken;
+pub mod train;
 pub mod words;
 
 use std::ops::Range;

@@ -231,6 +231,8 @@ choice! {
         CutPrompt = "cut_prompt",
         /// They are an error.
         Refuse = "refuse",
+        /// They are cut into several rows: for plain text (template text) only.
+        Pieces = "pieces",
     }
 }
 

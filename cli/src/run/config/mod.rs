@@ -144,8 +144,8 @@ keys! {
 
     /// Longest row in tokens. Without it: what the model allows.
     max_seq_len: Option<u64> = None, MustMatch;
-    /// What happens to longer rows: drop, cut_prompt (from the left; answers are never cut) or
-    /// refuse.
+    /// What happens to longer rows: drop, cut_prompt (from the left; answers are never cut),
+    /// refuse, or pieces (several rows; for plain text).
     over_length: OverLength = OverLength::Drop, MustMatch;
     /// Leave unreadable rows out (they are counted and named) instead of stopping before the start.
     skip_bad: bool = false, MustMatch;
