@@ -3,9 +3,11 @@
 
 #![warn(missing_docs)]
 
+pub mod bundled;
 pub mod commands;
 pub mod error;
 pub mod generate;
+pub mod group;
 pub mod model;
 pub mod open;
 pub mod pretrain;

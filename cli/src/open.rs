@@ -9,6 +9,7 @@ use paddock_core::weights::Weights;
 use paddock_datasets::tokenizer::Tokenizer;
 use paddock_kernels::cpu::Cpu;
 
+use crate::bundled;
 use crate::error::bad_input;
 use crate::model::weights::{Copies, find_not_finite};
 use crate::model::{Adapter, ModelFolder};
@@ -115,10 +116,10 @@ impl Opened {
 
 /// The folder that a model's name stands for.
 pub fn model_path(model: &str) -> anyhow::Result<PathBuf> {
-    if let Some(name) = model.strip_prefix("bundled:") {
-        return Err(bad_input(format!("there is no built-in model called `{name}`")));
+    match model.strip_prefix(bundled::PREFIX) {
+        Some(name) => bundled::model(name),
+        None => Ok(PathBuf::from(model)),
     }
-    Ok(PathBuf::from(model))
 }
 
 /// Opens a back-end over a model's weights.

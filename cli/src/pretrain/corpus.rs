@@ -34,7 +34,7 @@ pub fn write(
     let (from_files, told) = (documents.len() as u64 * times, texts.stories);
     let total = from_files + told;
     let random = Philox::new(seed, Stream::GENERATE);
-    let mut stories = stories::corpus(seed);
+    let mut stories = stories::books(seed);
     let mut out = BufWriter::new(std::fs::File::create(path)?);
     let (mut used, mut next) = (0, 0);
     for i in 0..total {

@@ -25,6 +25,8 @@ pub enum Event {
     Eval(Eval),
     /// An answer of the model to a validation prompt.
     Sample(Sample),
+    /// The model before and after, on the test rows.
+    Judged(Judged),
     /// A checkpoint is durable and verified.
     Checkpoint(SavedCheckpoint),
     /// Something that a person should know; the run goes on.
@@ -115,6 +117,39 @@ pub struct Sample {
     /// The answer of the model now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuned: Option<String>,
+}
+
+/// A share with its 95% interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The share, from 0 to 1.
+    #[serde(with = "number")]
+    pub value: f64,
+    /// Lower end of the interval.
+    #[serde(with = "number")]
+    pub low: f64,
+    /// Upper end of the interval.
+    #[serde(with = "number")]
+    pub high: f64,
+}
+
+/// The test rows, answered before and after.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Rows.
+    pub rows: u64,
+    /// What the shares count: `wishes fulfilled` or `exact answers`.
+    pub measure: String,
+    /// Loss before.
+    #[serde(with = "number")]
+    pub base_loss: f64,
+    /// Loss after.
+    #[serde(with = "number")]
+    pub tuned_loss: f64,
+    /// Share before.
+    pub base: Share,
+    /// Share after.
+    pub tuned: Share,
 }
 
 /// A checkpoint that is safe.

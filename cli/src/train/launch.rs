@@ -7,6 +7,7 @@ use paddock_datasets::prepare::Progress;
 use paddock_datasets::readers::Detected;
 
 use super::forecast::forecast;
+use super::judge;
 use super::go::{Clock, Loop, Outlets};
 use super::outcome;
 use super::report::Listener;
@@ -296,6 +297,8 @@ fn start_or_go_on(
     };
     let prompts = samples::prompts(session)?;
     let base = outcome::base_answers(session, &prompts, folder, storage, signals)?;
+    let mut go_on = |_| !signals.stop_requested();
+    let judged = judge::before(session, folder, storage, &mut go_on)?;
     let out = Outlets { storage, folder, metrics, listener, signals };
     let mut run = Loop::new(session, out, Clock::from(elapsed));
     run.facts.before = outcome::first_eval(storage, folder)?;
@@ -309,7 +312,8 @@ fn start_or_go_on(
     };
     let clock = run.clock.elapsed_s();
     let Loop { session, out, .. } = run;
-    outcome::finish(session, out, reason, facts, &prompts, &base, &file, clock)
+    let before = outcome::Before { prompts, answers: base, judged };
+    outcome::finish(session, out, reason, facts, &before, &file, clock)
 }
 
 fn run_file(

@@ -3,12 +3,14 @@
 
 pub mod forecast;
 pub mod go;
+pub mod judge;
 pub mod launch;
 pub mod outcome;
 pub mod report;
 pub mod samples;
 pub mod session;
 pub mod setup;
+pub mod test_rows;
 pub mod verdict;
 
 pub use launch::{Ended, Launch, train};

@@ -8,6 +8,7 @@ use paddock_core::model::Method;
 use serde_json::{Map, json};
 
 use super::go::Outlets;
+use super::judge::{self, Judgement};
 use super::launch::{Ended, model_fingerprint};
 use super::samples::{self, Prompt};
 use super::session::Session;
@@ -67,15 +68,23 @@ fn write_samples(storage: &dyn Storage, path: &Path, list: &[Sample]) -> anyhow:
     Ok(replace_file(storage, path, text.as_bytes())?)
 }
 
+/// What is known of the model before training.
+pub struct Before {
+    /// The prompts of the samples.
+    pub prompts: Vec<Prompt>,
+    /// Its answers to them.
+    pub answers: Vec<String>,
+    /// How it did on the test rows.
+    pub judged: Option<Judgement>,
+}
+
 /// Everything after the loop.
-#[allow(clippy::too_many_arguments, reason = "called once; each is a part of the run")]
 pub fn finish(
     session: &mut Session<'_>,
     mut out: Outlets<'_, '_>,
     reason: Reason,
-    facts: Facts,
-    prompts: &[Prompt],
-    base: &[String],
+    mut facts: Facts,
+    before: &Before,
     file: &RunFile,
     elapsed_s: f64,
 ) -> anyhow::Result<Ended> {
@@ -88,8 +97,8 @@ pub fn finish(
             session.restore_weights(out.storage, &found)?;
         }
         let signals = out.signals;
-        let tuned = samples::answers(session, prompts, false, &|| !signals.stop_requested())?;
-        let list = samples::pair(best.unwrap_or(last), prompts, base, &tuned);
+        let tuned = samples::answers(session, &before.prompts, false, &|| !signals.stop_requested())?;
+        let list = samples::pair(best.unwrap_or(last), &before.prompts, &before.answers, &tuned);
         write_samples(out.storage, &out.folder.samples(), &list)?;
         write_result(session, &mut out, file).context(
             "the result could not be written; the run's \
@@ -97,6 +106,13 @@ pub fn finish(
         )?;
         for sample in list {
             out.listener.event(&Event::Sample(sample))?;
+        }
+        if let Some(base) = &before.judged
+            && let Some(tuned) = judge::judge(session, false, &mut |_| true)?
+        {
+            let judged = judge::compared(session, base, &tuned);
+            facts.judged = Some((judged.base.value, judged.tuned.value));
+            out.listener.event(&Event::Judged(judged))?;
         }
         let mut details = Map::new();
         details.insert("loss_before".into(), json!(facts.before));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::run::events::{Done, Event, Plan, Reason, Sample};
+use crate::run::events::{Done, Event, Judged, Plan, Reason, Sample, Share};
 
 /// Whoever listens to a run.
 pub trait Listener {
@@ -146,6 +146,10 @@ impl Listener for Terminal {
                 }
                 self.samples += 1;
             }
+            Event::Judged(judged) => {
+                self.end_bar();
+                println!("{}", judged_text(judged));
+            }
             Event::Verdict(verdict) => {
                 self.end_bar();
                 println!("{}", verdict.message);
@@ -207,6 +211,19 @@ pub fn sample_text(sample: &Sample) -> String {
         }
     }
     out
+}
+
+/// The table of before and after.
+fn judged_text(judged: &Judged) -> String {
+    let share = |s: &Share| {
+        format!("{:.0}% ({:.0} to {:.0})", 100.0 * s.value, 100.0 * s.low, 100.0 * s.high)
+    };
+    let line = |name: &str, base: &str, tuned: &str| format!("  {name:<22}{base:>18}{tuned:>18}\n");
+    let title = format!("{} unseen instructions", judged.rows);
+    let loss = |x: f64| format!("{x:.3}");
+    line(&title, "base", "tuned")
+        + &line(&judged.measure, &share(&judged.base), &share(&judged.tuned))
+        + &line("loss", &loss(judged.base_loss), &loss(judged.tuned_loss))
 }
 
 /// Where the run is and what to do next.

@@ -11,6 +11,8 @@ use paddock_datasets::split::{SplitOptions, split};
 use paddock_datasets::template::Template;
 use paddock_datasets::tokenizer::Tokenizer;
 
+use super::test_rows::TestRow;
+use crate::bundled;
 use crate::error::bad_input;
 use crate::open::Opened;
 use crate::run::config::{self, RunConfig, Validation};
@@ -32,6 +34,8 @@ pub struct Setup {
     pub train: Vec<Example>,
     /// Rows to judge by.
     pub validation: Vec<Example>,
+    /// Rows that the model answers before and after training, to be judged.
+    pub test: Vec<TestRow>,
     /// What became of the rows.
     pub report: EncodeReport,
     /// The files read.
@@ -58,12 +62,13 @@ impl Setup {
         }
         let max_seq_len = config.max_seq_len.unwrap_or(allowed).min(config.micro_batch_tokens);
         let template = template(&config)?;
-        let paths: Vec<PathBuf> = config.data.iter().map(PathBuf::from).collect();
+        let names = resolve(&config)?;
+        let paths = names.train;
         let reader = Reader { config: &config, tokenizer: &opened.tokenizer, max_seq_len };
         let (template, prepared) = reader.read(&paths, template, progress)?;
         let report = prepared.report.clone();
         let mut files = prepared.files.clone();
-        let (train, validation) = match &config.validation {
+        let (train, validation) = match &names.validation {
             Validation::File(path) => {
                 let own = [PathBuf::from(path)];
                 let (_, held_out) = reader.read(&own, Some(template.clone()), progress)?;
@@ -75,6 +80,14 @@ impl Setup {
         if train.is_empty() {
             return Err(bad_input("no row is left to train on"));
         }
+        let test = match names.test.filter(|_| config.test_rows > 0) {
+            Some(path) => {
+                let (rows, file) = reader.test_rows(&path, &template)?;
+                files.push(file);
+                rows
+            }
+            None => Vec::new(),
+        };
         Ok(Setup {
             config,
             opened,
@@ -82,6 +95,7 @@ impl Setup {
             template,
             train,
             validation,
+            test,
             report,
             files,
             max_seq_len,
@@ -98,6 +112,33 @@ impl Setup {
         let by_epochs = (self.config.epochs * self.steps_per_epoch() as f64).ceil() as u64;
         self.config.max_steps.unwrap_or(by_epochs).max(1)
     }
+}
+
+/// Files behind the names of data.
+struct Resolved {
+    train: Vec<PathBuf>,
+    validation: Validation,
+    test: Option<PathBuf>,
+}
+
+/// Of built-in data, the validation and test rows come along unless others are named.
+fn resolve(config: &RunConfig) -> anyhow::Result<Resolved> {
+    let test = config.test.as_deref().map(bundled::data_path).transpose()?;
+    let mut all = Resolved { train: Vec::new(), validation: config.validation.clone(), test };
+    for name in &config.data {
+        let Some(built_in) = name.strip_prefix(bundled::PREFIX) else {
+            all.train.push(PathBuf::from(name));
+            continue;
+        };
+        let data = bundled::data(built_in)?;
+        all.train.push(data.train);
+        let is_default = config.validation == RunConfig::default().validation;
+        if let (true, 1, Some(file)) = (is_default, config.data.len(), data.validation) {
+            all.validation = Validation::File(file.display().to_string());
+        }
+        all.test = all.test.or(data.test);
+    }
+    Ok(all)
 }
 
 /// Training and validation rows of one data set.

@@ -17,6 +17,8 @@ pub struct Facts {
     pub train: Option<(f64, f64)>,
     /// Steps passed over because something was not finite.
     pub skipped: u64,
+    /// Share of wishes (or exact answers) on the test rows, before and after.
+    pub judged: Option<(f64, f64)>,
     /// Whether patience ended the run.
     pub stopped_early: bool,
 }
@@ -60,6 +62,9 @@ pub fn words(facts: &Facts) -> String {
             facts.best_step
         ));
     }
+    if let Some((base, tuned)) = facts.judged {
+        text.push_str(&judged(base, tuned));
+    }
     if facts.stopped_early {
         text.push_str(" The run stopped early because it had stopped getting better.");
     }
@@ -70,6 +75,20 @@ pub fn words(facts: &Facts) -> String {
         ));
     }
     text
+}
+
+/// What the test rows say, in a sentence.
+fn judged(base: f64, tuned: f64) -> String {
+    let (base, tuned) = (100.0 * base, 100.0 * tuned);
+    let what = match tuned - base {
+        gain if gain >= 5.0 => "it follows instructions that it could not follow before",
+        gain if gain <= -5.0 => "it follows them worse than before; a lower --lr or fewer --epochs may help",
+        _ => "training made little difference there",
+    };
+    format!(
+        " Of 100 things that unseen instructions asked for, it did {base:.0} before and does {tuned:.0} now: \
+         {what}."
+    )
 }
 
 #[cfg(test)]

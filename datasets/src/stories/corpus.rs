@@ -1,5 +1,6 @@
 //! Stories for pretraining: long, free-running, without instructions.
 
+use super::books::bound;
 use super::cast::{Cast, Choices};
 use super::draws::{Draws, Purpose};
 use super::grammar::plot::Plot;
@@ -16,6 +17,16 @@ use super::wishes::MOST_SENTENCES;
 pub fn corpus(seed: u64) -> impl Iterator<Item = String> {
     let teller = Storyteller::new();
     (0..u64::MAX).map(move |number| teller.tell(seed, number))
+}
+
+/// The stories of [`corpus`] as books print them, many with a heading that they keep to.
+pub fn books(seed: u64) -> impl Iterator<Item = String> {
+    let teller = Storyteller::new();
+    (0..u64::MAX).map(move |number| {
+        let mut draws = Draws::new(seed, Purpose::Corpus, number);
+        let (cast, story) = teller.tell_with_cast(&mut draws);
+        bound(&cast, &story, &mut draws)
+    })
 }
 
 /// Story `number` of [`corpus`], without telling those before it. For many, [`corpus`] is faster.
@@ -35,18 +46,21 @@ impl Storyteller {
     }
 
     fn tell(&self, seed: u64, number: u64) -> String {
-        let mut draws = Draws::new(seed, Purpose::Corpus, number);
+        self.tell_with_cast(&mut Draws::new(seed, Purpose::Corpus, number)).1
+    }
+
+    fn tell_with_cast(&self, draws: &mut Draws) -> (Cast, String) {
         let mut out = String::new();
         loop {
             let at = draws.below(self.grammar.plots.len());
             let plot = &self.grammar.plots[at];
-            let mood = draw_mood(plot, 65, &mut draws);
-            let cast = Cast::draw(plot, &self.choices[at], mood, Split::Train, &mut draws);
+            let mood = draw_mood(plot, 65, draws);
+            let cast = Cast::draw(plot, &self.choices[at], mood, Split::Train, draws);
             if let Some(cast) = cast {
-                let beats = Teller::new(&cast, &mut draws).long(self.grammar, plot, &mut out);
+                let beats = Teller::new(&cast, draws).long(self.grammar, plot, &mut out);
                 // Shorter ones would pass for an answer that somebody asked for.
                 if beats > MOST_SENTENCES || sentences(&out).len() > MOST_SENTENCES {
-                    return out;
+                    return (cast, out);
                 }
             }
         }

@@ -14,10 +14,11 @@
 //! | `wishes.rs` | what answers are checked for |
 //! | `rows.rs`, `kinds.rs` | instruction rows |
 //! | `apart.rs` | keeping near-duplicates out |
-//! | `corpus.rs` | stories for pretraining |
+//! | `corpus.rs`, `books.rs` | stories for pretraining |
 //! | `bundled.rs` | the rows that are built in |
 
 mod apart;
+mod books;
 pub mod bundled;
 mod cast;
 mod corpus;
@@ -32,7 +33,7 @@ mod wishes;
 
 pub use apart::Apart;
 pub use cast::split_of;
-pub use corpus::{corpus, story};
+pub use corpus::{books, corpus, story};
 pub use grammar::{GrammarError, Mood, plot_names};
 pub use rows::{Kind, Row, Split, StoriesError, generate, read_jsonl, write_jsonl};
 pub use sentences::{has_name, has_word, is_finished, sentences, words};

@@ -167,6 +167,11 @@ keys! {
 
     /// Rows held out to judge the model: a share (0.1), a number of rows (200), a file, or none.
     validation: Validation = Validation::Share(0.1), MustMatch;
+    /// Rows never trained on by which the model is judged before and after, a file. With bundled:stories: its
+    /// own test rows.
+    test: Option<String> = None, MustMatch;
+    /// Most test rows that are answered, evenly spread; 0 turns judging off.
+    test_rows: u64 = 200, MayChange;
     /// Stop after this many evaluations without a better one.
     patience: Option<u64> = None, ChangesResult;
     /// What patience watches: the validation loss or the train loss.

@@ -1,0 +1,91 @@
+//! Rows that a run never trains on and answers before and after.
+
+use std::path::Path;
+
+use paddock_datasets::encode::{self, EncodeOptions, Example, OverLength};
+use paddock_datasets::fingerprint::fingerprint;
+use paddock_datasets::prepare::ReadFile;
+use paddock_datasets::readers::{self, ReadOptions};
+use paddock_datasets::record::Record;
+use paddock_datasets::stories::Wish;
+use paddock_datasets::template::{Compiled, Template};
+
+use super::setup::Reader;
+use crate::error::bad_input;
+
+/// One row to judge by.
+pub struct TestRow {
+    /// Prompt and answer in the data, as tokens.
+    pub example: Example,
+    /// The prompt, as tokens.
+    pub prompt: Vec<u32>,
+    /// The answer in the data.
+    pub wanted: String,
+    /// What an answer is checked for; empty where the data do not say.
+    pub wishes: Vec<Wish>,
+}
+
+impl Reader<'_> {
+    /// At most `test_rows` rows of a file, evenly spread. Rows that are too long or cannot be read are passed
+    /// over; a file without any usable row is an error.
+    pub fn test_rows(
+        &self,
+        path: &Path,
+        template: &Template,
+    ) -> anyhow::Result<(Vec<TestRow>, ReadFile)> {
+        if !path.is_file() {
+            return Err(bad_input(format!("{}: there is no such file", path.display())));
+        }
+        let read = ReadOptions { skip_bad: true, ..ReadOptions::default() };
+        let count = readers::open(path, &read)?.filter(Result::is_ok).count() as u64;
+        let wanted = self.config.test_rows.min(count);
+        let compiled = template.compile()?;
+        let (mut rows, mut taken) = (Vec::new(), 0);
+        let mut reading = readers::open(path, &read)?;
+        for (i, record) in (0u64..).zip(reading.by_ref().flatten()) {
+            if taken < wanted && i >= taken * count / wanted {
+                taken += 1;
+                rows.extend(self.test_row(&compiled, &record)?);
+            }
+        }
+        if rows.is_empty() {
+            return Err(bad_input(format!(
+                "{}: none of its {count} rows can be used to judge by",
+                path.display()
+            )));
+        }
+        let file = ReadFile {
+            path: path.to_path_buf(),
+            detected: reading.detected().clone(),
+            notes: reading.notes().to_vec(),
+            fingerprint: fingerprint(path)?,
+            rows: count,
+            first_row: 0,
+            bad: reading.bad().clone(),
+        };
+        Ok((rows, file))
+    }
+
+    fn test_row(&self, template: &Compiled, record: &Record) -> anyhow::Result<Option<TestRow>> {
+        let rendered = template.render(record)?;
+        if rendered.has_empty_answer() {
+            return Ok(None);
+        }
+        let options = EncodeOptions {
+            max_tokens: self.max_seq_len as usize,
+            over_length: OverLength::Drop,
+        };
+        let encoding = encode::encode(self.tokenizer, &rendered)?;
+        let Ok(example) = encode::fit(self.tokenizer, encoding, record.row, 0, options)? else {
+            return Ok(None);
+        };
+        let wishes = match record.get("wishes") {
+            None => Vec::new(),
+            Some(value) => serde_json::from_value(value.clone()).map_err(|e| {
+                bad_input(format!("row {} of the test rows: wishes: {e}", record.row))
+            })?,
+        };
+        let prompt = encode::prompt_tokens(self.tokenizer, &rendered)?;
+        Ok(Some(TestRow { example, prompt, wanted: rendered.last_answer().to_string(), wishes }))
+    }
+}
