@@ -11,6 +11,7 @@ pub mod group;
 pub mod model;
 pub mod open;
 pub mod pretrain;
+pub mod report;
 pub mod run;
 pub mod score;
 pub mod storage;

@@ -5,50 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use paddock_tests::desk::Desk;
 use paddock_tests::toy;
 use serde_json::Value;
 
-/// A folder with a toy model and rows.
-struct Desk {
-    dir: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Desk {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        toy::write_model(&dir.path().join("model"));
-        toy::write_rows(&dir.path().join("rows.json"), 120);
-        Desk { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_core-cli"));
-        command.current_dir(self.dir.path()).args(args.split_whitespace());
-        command
-    }
-
-    /// Runs `core-cli ARGS` (cut at white space) and expects an exit code.
-    fn run(&self, args: &str, code: i32) -> (String, String) {
-        let output = self.command(args).output().expect("core-cli starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_string();
-        let Output { status, stdout, stderr } = output;
-        let (out, err) = (text(&stdout), text(&stderr));
-        assert_eq!(status.code(), Some(code), "core-cli {args}\n{out}\n{err}");
-        (out, err)
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
-    }
-
-    fn json_lines(&self, name: &str) -> Vec<Value> {
-        let text = String::from_utf8(self.bytes(name)).expect("text");
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
+/// A folder with a toy model and rows, for this program.
+fn desk() -> Desk {
+    Desk::new(env!("CARGO_BIN_EXE_core-cli"))
 }
 
 const TRAIN: &str = "train --model model --data rows.json --batch-size 8 --lr 0.02 --epochs 40 \
@@ -56,7 +19,7 @@ const TRAIN: &str = "train --model model --data rows.json --batch-size 8 --lr 0.
 
 #[test]
 fn a_run_from_rows_to_an_adapter_that_knows_the_answers() {
-    let desk = Desk::new();
+    let desk = desk();
     let (out, err) = desk.run(&format!("{TRAIN} --out run"), 0);
     assert!(out.contains("The model learned"), "{out}");
     assert!(err.contains("held out to judge by") && err.contains("Memory"), "{err}");
@@ -71,6 +34,11 @@ fn a_run_from_rows_to_an_adapter_that_knows_the_answers() {
     }
     for file in ["run.toml", "template.json", "samples.jsonl", "adapter/adapter_config.json"] {
         assert!(desk.path("run").join(file).is_file(), "{file}");
+    }
+
+    let report = String::from_utf8(desk.bytes("run/report.html")).expect("text");
+    for words in ["The model learned", "best: ", "<polyline", "Memory planned", "lora_rank = 8"] {
+        assert!(report.contains(words), "{words}");
     }
 
     // The tuned model answers, its scores agree with those of the merged model, and the base's are worse.
@@ -100,7 +68,7 @@ fn a_run_from_rows_to_an_adapter_that_knows_the_answers() {
 
 #[test]
 fn full_fine_tuning_writes_a_model() {
-    let desk = Desk::new();
+    let desk = desk();
     let args = "train --model model --data rows.json --method full --lr 0.01 --epochs 25 --out run";
     desk.run(&format!("{args} --batch-size 8 --samples 1"), 0);
     let (out, _) = desk.run("score --model run/model --data rows.json --template alpaca", 0);
@@ -112,7 +80,7 @@ fn full_fine_tuning_writes_a_model() {
 
 #[test]
 fn f57_killed_anywhere_and_resumed_it_ends_in_the_same_bits() {
-    let desk = Desk::new();
+    let desk = desk();
     let args = format!("{TRAIN} --eval-every 7 --save-every 5 --max-steps 40");
     desk.run(&format!("{args} --out whole"), 0);
     let mut kills = 0;
@@ -154,7 +122,7 @@ fn f57_killed_anywhere_and_resumed_it_ends_in_the_same_bits() {
 #[cfg(unix)]
 #[test]
 fn f47_a_signal_saves_and_exits_with_130() {
-    let desk = Desk::new();
+    let desk = desk();
     let args = format!("{TRAIN} --max-steps 1000000 --out run");
     let mut child = desk
         .command(&args)
@@ -176,7 +144,7 @@ fn f47_a_signal_saves_and_exits_with_130() {
 
 #[test]
 fn threads_change_no_bit() {
-    let desk = Desk::new();
+    let desk = desk();
     for threads in ["1", "2", "3"] {
         desk.run(&format!("{TRAIN} --max-steps 6 --threads {threads} --out t{threads}"), 0);
     }
@@ -187,7 +155,7 @@ fn threads_change_no_bit() {
 
 #[test]
 fn events_are_a_versioned_stream() {
-    let desk = Desk::new();
+    let desk = desk();
     let (out, _) = desk.run(&format!("{TRAIN} --max-steps 4 --out run --events jsonl"), 0);
     let events: Vec<Value> =
         out.lines().map(|l| serde_json::from_str(l).expect("JSON on every line")).collect();
@@ -210,7 +178,7 @@ fn refused(desk: &Desk, args: &str, words: &[&str]) {
 
 #[test]
 fn bad_input_is_refused_in_words() {
-    let desk = Desk::new();
+    let desk = desk();
     let write = |name: &str, text: &str| std::fs::write(desk.path(name), text).expect("a file");
     let train = "train --model model --data rows.json --lora-rank 4 --out bad";
     refused(&desk, &format!("{train} --learning-rte 3"), &["--learning-rte"]);
@@ -265,7 +233,7 @@ fn bad_input_is_refused_in_words() {
 
 #[test]
 fn damaged_models_are_refused_in_words() {
-    let desk = Desk::new();
+    let desk = desk();
     let weights = desk.bytes("model/model.safetensors");
     let with = |bytes: &[u8], words: &[&str]| {
         std::fs::write(desk.path("model/model.safetensors"), bytes).expect("weights");
@@ -287,7 +255,7 @@ fn damaged_models_are_refused_in_words() {
 
 #[test]
 fn f58_f59_resume_names_what_changed() {
-    let desk = Desk::new();
+    let desk = desk();
     let args = format!("{TRAIN} --max-steps 8 --save-every 4");
     desk.run(&format!("{args} --out run"), 0);
     let (_, err) = desk.run("train --resume --out run --lora-rank 4", 2);
@@ -301,7 +269,7 @@ fn f58_f59_resume_names_what_changed() {
 
 #[test]
 fn f70_an_adapter_knows_its_base() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.run(&format!("{TRAIN} --max-steps 2 --out run"), 0);
     let mut weights = desk.bytes("model/model.safetensors");
     let at = weights.len() - 4;
@@ -313,7 +281,7 @@ fn f70_an_adapter_knows_its_base() {
 
 #[test]
 fn early_stopping_and_the_best_checkpoint() {
-    let desk = Desk::new();
+    let desk = desk();
     // A rate far too high: the validation loss soon gets worse and patience ends the run.
     let args = "train --model model --data rows.json --batch-size 8 --lr 3 --lr-schedule constant \
                 --epochs 30 --patience 2 --eval-every 2 --samples 1 --lora-rank 8 --out run";
@@ -334,7 +302,7 @@ fn early_stopping_and_the_best_checkpoint() {
 
 #[test]
 fn bench_prints_the_promised_fields() {
-    let desk = Desk::new();
+    let desk = desk();
     let (out, _) = desk.run("bench train --shape 32,2,4,2,48,64 --batch 2 --seq 16 --steps 1", 0);
     let report: Value = serde_json::from_str(&out).expect("JSON");
     for key in [
@@ -354,7 +322,7 @@ fn bench_prints_the_promised_fields() {
 #[cfg(target_os = "linux")]
 #[test]
 fn f49_memory_is_forecast_within_a_tenth() {
-    let desk = Desk::new();
+    let desk = desk();
     let args = "bench train --shape 256,4,4,4,704,8000 --batch 4 --seq 256 --steps 1 --method";
     for method in ["lora", "full"] {
         let (out, _) = desk.run(&format!("{args} {method}"), 0);
@@ -368,7 +336,7 @@ fn f49_memory_is_forecast_within_a_tenth() {
 #[test]
 fn real_model_and_rows_where_they_are_at_hand() {
     let Some(model) = paddock_tests::shared("data/models/stories260K-hf") else { return };
-    let desk = Desk::new();
+    let desk = desk();
     let answer = desk
         .command("generate --raw --max-new-tokens 8 --json --prompt")
         .arg("Once upon a time")

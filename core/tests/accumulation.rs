@@ -12,7 +12,7 @@ use paddock_core::slot::Region;
 use paddock_core::train::{Adam, Outcome, Phase, StepReport, StepSettings, Watch, step};
 
 const SETTINGS: StepSettings = StepSettings {
-    adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 },
+    adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, coupled: false },
     lr: 1e-3,
     max_grad_norm: 0.5,
     step: 0,

@@ -95,7 +95,9 @@ def main():
     rows = [row for row in rows if len(row["tokens"]) <= limit and row["trained"]]
     model = open_model(options)
     if options.save_init and options.method == "lora":
-        model.save_pretrained(options.save_init)
+        save(model, options.save_init)  # rounded to f32 here too, so that both sides start alike
+        if options.dtype == "f64":
+            model.to(torch.float64)
     batches = make_batches(rows, options)
     settings = {key: getattr(options, key) for key in peer.DEFAULTS if hasattr(options, key)}
     with peer.in_dtype(options.dtype):

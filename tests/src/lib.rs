@@ -2,6 +2,7 @@
 
 pub mod forests;
 pub mod golden;
+pub mod desk;
 pub mod toy;
 
 use std::path::PathBuf;

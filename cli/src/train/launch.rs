@@ -29,6 +29,9 @@ use crate::run::signals::Signals;
 use crate::storage::whole::{read_file, replace_file};
 use crate::storage::{RealStorage, Storage};
 
+/// Fewer held-out rows than this say little.
+const FEW_HELD_OUT: usize = 20;
+
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
@@ -90,7 +93,8 @@ pub fn train(
         None => (new_folder(&setup)?, None),
     };
     check_space(&storage, folder.path(), checkpoint_bytes(&session.model))?;
-    listener.event(&Event::Plan(plan))?;
+    listener.event(&Event::Plan(plan.clone()))?;
+    session.forecast = Some(plan);
     session.begin()?;
     start_or_go_on(&mut session, &folder, old, record, &storage, listener, signals)
 }
@@ -164,6 +168,13 @@ impl Resumed {
 fn notices(setup: &Setup) -> Vec<String> {
     let report = &setup.report;
     let mut notices = Vec::new();
+    let held_out = setup.validation.len();
+    if (1..FEW_HELD_OUT).contains(&held_out) {
+        notices.push(format!(
+            "only {held_out} rows are held out to judge by, so the loss on them is a rough guide; more rows, \
+             or --validation FILE, make it a better one"
+        ));
+    }
     if !setup.opened.unused.is_empty() {
         notices.push(format!(
             "{} tensors of the model's files are not used, such as `{}`",

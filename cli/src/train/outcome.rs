@@ -15,9 +15,10 @@ use super::session::Session;
 use super::verdict::{Facts, words};
 use crate::model::adapter::{self, AdapterNote};
 use crate::model::export::{Export, Source};
+use crate::report::RunReport;
 use crate::run::checkpoint::find_step;
 use crate::run::config::RunFile;
-use crate::run::events::{Done, Event, Reason, Sample, Verdict};
+use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{self, Line};
 use crate::run::signals::{EXIT_INTERRUPTED, Signals};
@@ -90,6 +91,7 @@ pub fn finish(
 ) -> anyhow::Result<Ended> {
     let best = session.run.best_score.is_finite().then_some(session.run.best_step);
     let path = out.folder.path().to_path_buf();
+    let (mut list, mut judged, mut verdict) = (Vec::new(), None, None);
     if reason != Reason::Interrupted {
         let last = session.run.step;
         if let Some(step) = best.filter(|&step| step != last) {
@@ -98,29 +100,33 @@ pub fn finish(
         }
         let signals = out.signals;
         let tuned = samples::answers(session, &before.prompts, false, &|| !signals.stop_requested())?;
-        let list = samples::pair(best.unwrap_or(last), &before.prompts, &before.answers, &tuned);
+        list = samples::pair(best.unwrap_or(last), &before.prompts, &before.answers, &tuned);
         write_samples(out.storage, &out.folder.samples(), &list)?;
         write_result(session, &mut out, file).context(
             "the result could not be written; the run's \
              checkpoints are kept, and --resume tries again",
         )?;
-        for sample in list {
-            out.listener.event(&Event::Sample(sample))?;
+        for sample in &list {
+            out.listener.event(&Event::Sample(sample.clone()))?;
         }
         if let Some(base) = &before.judged
             && let Some(tuned) = judge::judge(session, false, &mut |_| true)?
         {
-            let judged = judge::compared(session, base, &tuned);
-            facts.judged = Some((judged.base.value, judged.tuned.value));
-            out.listener.event(&Event::Judged(judged))?;
+            let both = judge::compared(session, base, &tuned);
+            facts.judged = Some((both.base.value, both.tuned.value));
+            out.listener.event(&Event::Judged(both.clone()))?;
+            judged = Some(both);
         }
         let mut details = Map::new();
         details.insert("loss_before".into(), json!(facts.before));
         details.insert("loss_best".into(), json!(facts.best));
         details.insert("best_step".into(), json!(best));
         details.insert("peak_memory_bytes".into(), json!(super::forecast::peak_bytes()));
-        out.listener.event(&Event::Verdict(Verdict { message: words(&facts), details }))?;
+        let message = words(&facts);
+        out.listener.event(&Event::Verdict(Verdict { message: message.clone(), details }))?;
+        verdict = Some(message);
     }
+    write_report(session, &out, file, &list, judged.as_ref(), verdict.as_deref())?;
     out.listener.event(&Event::Done(Done {
         reason,
         step: session.run.step,
@@ -130,6 +136,31 @@ pub fn finish(
         exit_code: if reason == Reason::Interrupted { EXIT_INTERRUPTED } else { 0 },
     }))?;
     Ok(Ended { reason, folder: path })
+}
+
+/// report.html, from what is known and what the run wrote down.
+fn write_report(
+    session: &Session<'_>,
+    out: &Outlets<'_, '_>,
+    file: &RunFile,
+    samples: &[Sample],
+    judged: Option<&Judged>,
+    verdict: Option<&str>,
+) -> anyhow::Result<()> {
+    let Some(plan) = &session.forecast else { return Ok(()) };
+    let metrics = metrics::read(out.storage, &out.folder.metrics())?.lines;
+    let name = out.folder.path().file_name().map(|n| n.to_string_lossy().to_string());
+    let report = RunReport {
+        name: name.unwrap_or_default(),
+        plan,
+        settings: &file.to_text()?,
+        metrics: &metrics,
+        samples,
+        judged,
+        verdict,
+        peak_bytes: super::forecast::peak_bytes(),
+    };
+    Ok(replace_file(out.storage, &out.folder.report(), report.html().as_bytes())?)
 }
 
 /// adapter/ after LoRA, model/ after full training; written beside and renamed.

@@ -23,6 +23,7 @@ use super::setup::Setup;
 use crate::open::backend;
 use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
 use crate::run::config::{self, LrSchedule, RunConfig};
+use crate::run::events;
 use crate::storage::Storage;
 
 /// Answers up to this many tokens count as short: exact match then says something.
@@ -41,6 +42,8 @@ pub struct Session<'a> {
     pub model: Model,
     /// Its memory.
     pub plan: Plan,
+    /// What it was said to need, once that is known.
+    pub forecast: Option<events::Plan>,
     /// Where the run is.
     pub run: Run,
     schedule: Schedule,
@@ -134,7 +137,9 @@ impl<'a> Session<'a> {
         let limits = limits(&plan.capacity);
         let rows: Vec<&Example> = setup.validation.iter().collect();
         let validation = batches(&rows, &limits, &model.config)?;
-        Ok(Session { setup, b, model, plan, run: Run::default(), schedule, order, validation })
+        let run = Run::default();
+        let forecast = None;
+        Ok(Session { setup, b, model, plan, forecast, run, schedule, order, validation })
     }
 
     /// Reserves the memory and gives everything its first value.
@@ -176,6 +181,7 @@ impl<'a> Session<'a> {
                 beta2: c.adam_beta2,
                 eps: c.adam_eps,
                 weight_decay: c.weight_decay,
+                coupled: c.optimizer == config::Optimizer::Adam,
             },
             lr,
             max_grad_norm: c.max_grad_norm,

@@ -17,7 +17,7 @@ use crate::error::bad_input;
 use crate::open::Opened;
 use crate::run::config::{self, RunConfig, Validation};
 
-/// Fewest validation rows of an automatic split, where the data allow.
+/// Fewest validation rows of an automatic split, where that is no more than a fifth of the rows.
 const LEAST_VALIDATION: usize = 32;
 
 /// Everything that a run is made of, before any memory is planned.
@@ -161,7 +161,7 @@ fn divide(
             *wanted as f64 / rows as f64
         }
     };
-    let min_rows = if matches!(chosen, Validation::Rows(_)) { 0 } else { LEAST_VALIDATION };
+    let min_rows = if matches!(chosen, Validation::Rows(_)) { 0 } else { LEAST_VALIDATION.min(rows / 5) };
     let sides = split(&prepared.keys(), &SplitOptions { share, min_rows, seed });
     let mut is_validation = vec![false; rows];
     sides.validation.iter().for_each(|&i| is_validation[i] = true);

@@ -21,13 +21,16 @@ pub struct Adam {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled decay of matrices (0: plain Adam).
+    /// Decay of matrices.
     pub weight_decay: f64,
+    /// The decay is added to the gradient (Kingma & Ba's Adam with an L2 term, PyTorch's `Adam`) instead of
+    /// taken from the parameter (AdamW).
+    pub coupled: bool,
 }
 
 impl Default for Adam {
     fn default() -> Adam {
-        Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+        Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, coupled: false }
     }
 }
 
@@ -161,14 +164,20 @@ pub fn step(
 fn update(b: &mut dyn Backend, model: &Model, settings: &StepSettings, norm: f64) -> Result<()> {
     let max = settings.max_grad_norm;
     let grad_scale = if max > 0.0 { (max / (norm + 1e-6)).min(1.0) } else { 1.0 };
-    let Adam { beta1, beta2, eps, weight_decay } = settings.adam;
+    let Adam { beta1, beta2, eps, weight_decay, coupled } = settings.adam;
     let t = settings.step as u32 + 1;
     let half = model.params.len();
     for (param, decays) in model.params.groups() {
         if param.len == 0 {
             continue;
         }
-        let weight_decay = if decays { weight_decay } else { 0.0 };
+        let mut weight_decay = if decays { weight_decay } else { 0.0 };
+        if coupled && weight_decay > 0.0 {
+            // The update multiplies the gradient by grad_scale; the decay is not clipped.
+            let scale = (weight_decay / grad_scale) as f32;
+            b.accumulate(param.in_region(Region::Grads), param, scale)?;
+            weight_decay = 0.0;
+        }
         let step = AdamW { lr: settings.lr, beta1, beta2, eps, weight_decay, t, grad_scale };
         let m = param.in_region(Region::Moments);
         let v = Slot::new(Region::Moments, half + param.offset, param.len);

@@ -1,0 +1,96 @@
+//! Settings of a run seen from outside: where rows come from, what a run starts from, what stops it.
+
+use paddock_tests::desk::Desk;
+use paddock_tests::toy;
+use serde_json::Value;
+
+fn desk() -> Desk {
+    Desk::new(env!("CARGO_BIN_EXE_core-cli"))
+}
+
+const TRAIN: &str = "train --model model --batch-size 8 --lr 0.02 --epochs 4 --samples 1 \
+                     --sample-tokens 4 --lora-rank 8";
+
+fn evals(desk: &Desk, run: &str) -> Vec<Value> {
+    let lines = desk.json_lines(&format!("{run}/metrics.jsonl"));
+    lines.into_iter().filter(|l| l["kind"] == "eval").collect()
+}
+
+fn steps(desk: &Desk, run: &str) -> Vec<f64> {
+    let lines = desk.json_lines(&format!("{run}/metrics.jsonl"));
+    let steps = lines.iter().filter(|l| l["kind"] == "step");
+    steps.map(|l| l["loss"].as_f64().expect("a loss")).collect()
+}
+
+#[test]
+fn validation_rows_may_have_a_file_of_their_own() {
+    let desk = desk();
+    toy::write_rows(&desk.path("held_out.json"), 25);
+    let toml = "model = \"model\"\ndata = [\"rows.json\"]\nvalidation = \"held_out.json\"\nlora_rank = 8\n\
+                max_steps = 4\nsamples = 1\nsample_tokens = 4\nout = \"run\"\n";
+    std::fs::write(desk.path("RUN.toml"), toml).expect("a file");
+    let (_, err) = desk.run("train RUN.toml", 0);
+    assert!(err.contains("120 to learn from, 25 held out"), "{err}");
+    assert_eq!(evals(&desk, "run")[0]["rows"], 25);
+    // Both files are part of the record.
+    let record = String::from_utf8(desk.bytes("run/run.toml")).expect("text");
+    assert!(record.contains("held_out.json") && record.contains("rows.json"), "{record}");
+}
+
+#[test]
+fn a_run_can_start_from_an_adapter() {
+    let desk = desk();
+    desk.run(&format!("{TRAIN} --data rows.json --out first"), 0);
+    let last = evals(&desk, "first").pop().expect("an evaluation");
+    let next = format!("{TRAIN} --data rows.json --init-adapter first/adapter --out second");
+    desk.run(&next, 0);
+    let first = &evals(&desk, "second")[0];
+    assert_eq!(first["step"], 0);
+    let loss = |v: &Value| v["eval_loss"].as_f64().expect("a loss");
+    // The second begins where the first ended.
+    assert!((loss(first) - loss(&last)).abs() < 1e-5, "{first} after {last}");
+    let (_, err) = desk.run(&format!("{next} --method full --out third"), 2);
+    assert!(err.contains("init_adapter"), "{err}");
+}
+
+#[test]
+fn patience_may_watch_the_training_loss() {
+    let desk = desk();
+    let args = "train --model model --data rows.json --batch-size 8 --lr 3 --lr-schedule constant \
+                --epochs 30 --validation none --patience 2 --early-stop-on train --eval-every 2 \
+                --lora-rank 8 --out run";
+    let (out, _) = desk.run(args, 0);
+    assert!(out.contains("stopped early"), "{out}");
+    assert!(steps(&desk, "run").len() < 450, "30 passes would be 450 steps");
+    let (_, err) = desk.run(&args.replace("--early-stop-on train", "--early-stop-on validation"), 2);
+    assert!(err.contains("patience"), "{err}");
+}
+
+#[test]
+fn few_rows_give_up_a_fifth_at_most() {
+    let desk = desk();
+    toy::write_rows(&desk.path("few.json"), 60);
+    let (_, err) = desk.run(&format!("{TRAIN} --data few.json --max-steps 1 --out run"), 0);
+    let held_out = evals(&desk, "run")[0]["rows"].as_u64().expect("a number");
+    assert!((6..=12).contains(&held_out), "{held_out} of 60");
+    assert!(err.contains("rough guide"), "{err}");
+}
+
+#[test]
+fn adam_and_adamw_differ_only_by_the_decay() {
+    let desk = desk();
+    let run = |name: &str, more: &str| {
+        let args = "train --model model --data rows.json --method full --lr 0.01 --epochs 1 \
+                    --validation none --shuffle false";
+        desk.run(&format!("{args} {more} --out {name}"), 0);
+        steps(&desk, name)
+    };
+    let plain = run("a", "--optimizer adam");
+    assert_eq!(plain, run("b", "--optimizer adamw"), "without decay they are one rule");
+    let (decoupled, coupled) = (
+        run("c", "--optimizer adamw --weight-decay 0.3"),
+        run("d", "--optimizer adam --weight-decay 0.3"),
+    );
+    assert_eq!(plain[0], coupled[0]);
+    assert!(plain != decoupled && plain != coupled && coupled != decoupled);
+}
