@@ -1,8 +1,8 @@
 //! The command line as a person meets it, on a toy model: train, kill, resume, score, generate, export, and
 //! what it says to bad input.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use paddock_tests::desk::Desk;

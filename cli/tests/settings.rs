@@ -49,7 +49,8 @@ fn a_run_can_start_from_an_adapter() {
     let loss = |v: &Value| v["eval_loss"].as_f64().expect("a loss");
     // The second begins where the first ended.
     assert!((loss(first) - loss(&last)).abs() < 1e-5, "{first} after {last}");
-    let (_, err) = desk.run(&format!("{next} --method full --out third"), 2);
+    let full = next.replace("--out second", "--method full --out third");
+    let (_, err) = desk.run(&full, 2);
     assert!(err.contains("init_adapter"), "{err}");
 }
 
@@ -62,7 +63,8 @@ fn patience_may_watch_the_training_loss() {
     let (out, _) = desk.run(args, 0);
     assert!(out.contains("stopped early"), "{out}");
     assert!(steps(&desk, "run").len() < 450, "30 passes would be 450 steps");
-    let (_, err) = desk.run(&args.replace("--early-stop-on train", "--early-stop-on validation"), 2);
+    let (_, err) =
+        desk.run(&args.replace("--early-stop-on train", "--early-stop-on validation"), 2);
     assert!(err.contains("patience"), "{err}");
 }
 

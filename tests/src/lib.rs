@@ -1,8 +1,8 @@
 //! Shared by the tests of the whole house: golden values, back-ends to check, forests.
 
+pub mod desk;
 pub mod forests;
 pub mod golden;
-pub mod desk;
 pub mod toy;
 
 use std::path::PathBuf;

@@ -204,6 +204,7 @@ fn check_run(name: &str, run: &str, method: Method, adapter: Option<&Adapter>) {
         beta2: number("beta2"),
         eps: number("eps"),
         weight_decay: number("weight_decay"),
+        coupled: false,
     };
     on_backends(&folder, |b, backend| {
         // The gradients' test has checked every call; twenty steps more would only take time.

@@ -178,6 +178,7 @@ fn a_full_training_run() {
         beta2: number("beta2"),
         eps: number("eps"),
         weight_decay: number("weight_decay"),
+        coupled: false,
     };
     for (i, &loss) in fixture.golden.list("full_run", "loss").iter().enumerate() {
         let (lr, max_grad_norm) = (schedule.at(i as u64), number("max_grad_norm"));

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::Machine;
 use crate::error::bad_input;
 use crate::open::backend;
+use crate::run::config;
 use crate::train::forecast::{peak_bytes, resident_bytes};
 
 #[derive(Debug, clap::Args)]
@@ -54,11 +55,19 @@ struct TrainArgs {
     /// Rank of LoRA on all linear layers.
     #[arg(long, default_value_t = 16)]
     rank: u32,
+    /// Compute activations again instead of keeping them: off (faster) or layers (less memory).
+    #[arg(long, default_value = "off", value_parser = parse_recompute)]
+    recompute: config::Recompute,
     /// Steps measured, after one to warm up.
     #[arg(long, default_value_t = 3)]
     steps: u64,
     #[command(flatten)]
     machine: Machine,
+}
+
+fn parse_recompute(text: &str) -> Result<config::Recompute, String> {
+    serde_json::from_value(serde_json::Value::String(text.into()))
+        .map_err(|_| "expected off or layers".to_string())
 }
 
 /// Runs the command.
@@ -183,7 +192,11 @@ fn measure(
     };
     let model = Model::new(config, method)?;
     let mut b = backend(args.machine.backend, args.machine.threads, weights.clone())?;
-    let plan = Plan::new(&model, capacity, Recompute::Nothing, true, &*b);
+    let recompute = match args.recompute {
+        config::Recompute::Off => Recompute::Nothing,
+        config::Recompute::Layers => Recompute::Layers,
+    };
+    let plan = Plan::new(&model, capacity, recompute, true, &*b);
     let planned = resident_bytes() + plan.sizes.total_bytes(&*b);
     b.reserve(&plan.sizes)?;
     init::upload_rope(&mut *b, &model, &plan, 0)?;
@@ -210,6 +223,7 @@ fn measure(
         "shape": args.shape,
         "method": args.method,
         "weights": args.weights,
+        "recompute": args.recompute.to_string(),
         "backend": b.name(),
         "batch": args.batch,
         "seq": args.seq,

@@ -1,6 +1,7 @@
 //! `core-cli train`: from settings to a tuned adapter or model, through a run folder that survives
 //! kills and power cuts.
 
+pub mod capacity;
 pub mod forecast;
 pub mod go;
 pub mod judge;

@@ -18,7 +18,7 @@ use paddock_datasets::forest::{Limits, MicroBatch, micro_batches};
 use paddock_datasets::order::Order;
 use serde_json::{Map, json};
 
-use super::judge::longest_answer;
+use super::capacity::capacity;
 use super::setup::Setup;
 use crate::open::backend;
 use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
@@ -28,9 +28,6 @@ use crate::storage::Storage;
 
 /// Answers up to this many tokens count as short: exact match then says something.
 const SHORT_ANSWER: u64 = 32;
-
-/// Keys and values of answers that grow together take at most this, unless a single one needs more.
-const ANSWERING_BYTES: u64 = 64 << 20;
 
 /// A run with its memory.
 pub struct Session<'a> {
@@ -76,35 +73,6 @@ pub struct Scores {
     pub exact_match: Option<f64>,
     /// Trained tokens.
     pub tokens: u64,
-}
-
-/// The largest batch of a run.
-pub fn capacity(setup: &Setup) -> Capacity {
-    let config = &setup.config;
-    let tests = setup.test.iter().map(|row| &row.example);
-    let rows = setup.train.iter().chain(&setup.validation).chain(tests);
-    let longest = rows.map(|e| e.tokens.len() as u64).max().unwrap_or(1);
-    let all: u64 = setup.train.iter().map(|e| e.tokens.len() as u64).sum();
-    let tokens = config.micro_batch_tokens.min(all).max(longest);
-    let samples = if setup.validation.is_empty() { 0 } else { config.samples.min(1) };
-    let new_tokens = (samples * config.sample_tokens).max(longest_answer(setup));
-    let shape = &setup.opened.folder.config;
-    let positions = (longest + new_tokens).min(u64::from(shape.max_seq_len)).max(longest);
-    let logit_rows = if setup.test.is_empty() { samples } else { together(shape, positions) };
-    Capacity {
-        tokens,
-        kept: tokens,
-        entries: 2 * tokens,
-        positions,
-        cache_rows: logit_rows * positions,
-        logit_rows,
-    }
-}
-
-/// Answers that grow together: as many as fit into the memory set aside for their keys and values.
-fn together(shape: &Config, positions: u64) -> u64 {
-    let token_bytes = 8 * u64::from(shape.n_layers) * u64::from(shape.kv_dim());
-    (ANSWERING_BYTES / (token_bytes * positions).max(1)).clamp(1, 32)
 }
 
 /// What the settings call recomputation, in the core's words.
