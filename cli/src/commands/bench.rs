@@ -1,11 +1,14 @@
 //! `core-cli bench`: the speed of this machine on a model of any shape, with random weights and tokens.
 
+use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use clap::Subcommand;
+use memmap2::Mmap;
 use paddock_core::batch::Batch;
 use paddock_core::config::{Config, Rope, RopeScaling};
 use paddock_core::forest::Forest;
+use paddock_core::model::names::TensorSpec;
 use paddock_core::model::{LoraConfig, Method, Model, init, tensors};
 use paddock_core::null::Null;
 use paddock_core::philox::{Philox, Stream};
@@ -16,6 +19,7 @@ use serde_json::json;
 
 use super::Machine;
 use crate::error::bad_input;
+use crate::model::mmap::{forget, map};
 use crate::open::backend;
 use crate::run::config;
 use crate::train::forecast::{peak_bytes, resident_bytes};
@@ -135,6 +139,17 @@ fn random_bytes(config: &Config, dtype: Dtype) -> Vec<u8> {
     }
 }
 
+/// A mapped file in which every tensor has bytes of its own, as a real checkpoint has, so that memory traffic
+/// and memory use are real. It has no name any more when this returns.
+fn weights_file(sizes: &[u64], block: &[u8]) -> anyhow::Result<Mmap> {
+    let path = std::env::temp_dir().join(format!("paddock-bench-{}", std::process::id()));
+    let mut file = BufWriter::new(std::fs::File::create_new(&path)?);
+    let written = sizes.iter().try_for_each(|&size| file.write_all(&block[..size as usize]));
+    let map = written.and_then(|()| file.flush()).map_err(Into::into).and_then(|()| map(&path));
+    std::fs::remove_file(&path)?;
+    map
+}
+
 fn train(args: &TrainArgs) -> anyhow::Result<serde_json::Value> {
     let config = shape(args)?;
     let dtype = match args.weights.as_str() {
@@ -153,20 +168,19 @@ fn train(args: &TrainArgs) -> anyhow::Result<serde_json::Value> {
         }),
         other => return Err(bad_input(format!("--method {other}: expected lora or full"))),
     };
-    // Every tensor has bytes of its own, as in a real checkpoint, so that memory traffic is real.
     let block = random_bytes(&config, dtype);
     let list = tensors(&config);
-    let copies: Vec<Vec<u8>> = list
-        .iter()
-        .map(|t| block[..(u64::from(t.rows) * u64::from(t.cols) * dtype.bytes()) as usize].to_vec())
-        .collect();
+    let size = |t: &TensorSpec| u64::from(t.rows) * u64::from(t.cols) * dtype.bytes();
+    let file = weights_file(&list.iter().map(size).collect::<Vec<_>>(), &block)?;
     drop(block);
-    let mut weights = Weights::default();
-    for (t, bytes) in list.iter().zip(&copies) {
-        let name = t.name.clone();
+    let (mut weights, mut start) = (Weights::default(), 0);
+    for t in &list {
+        let end = start + size(t) as usize;
+        let (name, bytes) = (t.name.clone(), &file[start..end]);
         weights.push(WeightView { name, dtype, rows: t.rows, cols: t.cols, bytes });
+        start = end;
     }
-    measure(args, config, method, weights)
+    measure(args, config, method, weights, &file)
 }
 
 fn measure(
@@ -174,6 +188,7 @@ fn measure(
     config: Config,
     method: Method,
     weights: Weights<'_>,
+    file: &Mmap,
 ) -> anyhow::Result<serde_json::Value> {
     let tokens = args.batch * args.seq;
     let random = Philox::new(2, Stream::GENERATE);
@@ -197,10 +212,15 @@ fn measure(
         config::Recompute::Layers => Recompute::Layers,
     };
     let plan = Plan::new(&model, capacity, recompute, true, &*b);
-    let planned = resident_bytes() + plan.sizes.total_bytes(&*b);
+    // Frozen weights stay in memory; those that are copied into parameters are given back.
+    let frozen = if method == Method::Full { 0 } else { file.len() as u64 };
+    let planned = resident_bytes() + frozen + plan.sizes.total_bytes(&*b);
     b.reserve(&plan.sizes)?;
     init::upload_rope(&mut *b, &model, &plan, 0)?;
     init::init(&mut *b, &model, &weights, 1)?;
+    if method == Method::Full {
+        forget(file);
+    }
     init::clear_optimizer(&mut *b, &model)?;
     let settings =
         StepSettings { adam: Adam::default(), lr: 1e-4, max_grad_norm: 1.0, step: 0, seed: 1 };

@@ -18,3 +18,13 @@ pub fn map(path: &Path) -> anyhow::Result<Mmap> {
     let map = unsafe { Mmap::map(&file) };
     map.with_context(|| format!("cannot map {} into memory", path.display()))
 }
+
+/// Gives the memory of a map back to the system; what is read again later comes from the file again.
+pub fn forget(map: &Mmap) {
+    // SAFETY: the map is read-only and backed by its file, so that its bytes are the same when they are read
+    // again. That it may fail changes nothing but memory use.
+    #[cfg(unix)]
+    let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    #[cfg(not(unix))]
+    let _ = map;
+}

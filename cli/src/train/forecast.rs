@@ -1,5 +1,6 @@
 //! What a run will need, before anything is reserved.
 
+use paddock_core::model::Method;
 use paddock_core::slot::Region;
 
 use super::session::{Session, checkpoint_bytes};
@@ -29,8 +30,12 @@ pub fn forecast(session: &Session<'_>) -> Plan {
     let bytes = |region| plan.sizes.bytes(region, &*session.b);
     let trained = bytes(Region::Params) + bytes(Region::Grads) + bytes(Region::Moments);
     let activations = bytes(Region::Acts) + bytes(Region::ActGrads) + bytes(Region::Stats);
+    // Full training copies the checkpoint and gives its memory back before the activations are touched.
+    let files = &setup.opened.folder.files;
+    let mapped: u64 = files.iter().map(|file| file.map.len() as u64).sum();
+    let given_back = if setup.method == Method::Full { mapped } else { 0 };
     let mut memory = vec![
-        ("model, rows and program", resident_bytes()),
+        ("model, rows and program", resident_bytes().saturating_sub(given_back)),
         ("trained numbers with gradients and optimizer", trained),
         ("activations", activations),
         ("answering", bytes(Region::Kv)),

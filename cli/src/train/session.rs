@@ -7,7 +7,7 @@ use anyhow::Context;
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
 use paddock_core::config::Config;
-use paddock_core::model::{Model, Param, init};
+use paddock_core::model::{Method, Model, Param, init};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::slot::{Region, Slot};
 use paddock_core::train::{
@@ -20,6 +20,7 @@ use serde_json::{Map, json};
 
 use super::capacity::capacity;
 use super::setup::Setup;
+use crate::model::mmap::forget;
 use crate::open::backend;
 use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
 use crate::run::config::{self, LrSchedule, RunConfig};
@@ -115,6 +116,10 @@ impl<'a> Session<'a> {
         self.b.reserve(&self.plan.sizes)?;
         init::upload_rope(&mut *self.b, &self.model, &self.plan, 0)?;
         self.setup.opened.init(&mut *self.b, &self.model, self.setup.config.seed)?;
+        if self.setup.method == Method::Full {
+            // Everything was copied into the parameters; the checkpoint is not read again before the end.
+            self.setup.opened.folder.files.iter().for_each(|file| forget(&file.map));
+        }
         init::clear_optimizer(&mut *self.b, &self.model)?;
         Ok(())
     }
