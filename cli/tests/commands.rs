@@ -14,7 +14,7 @@ fn desk() -> Desk {
     Desk::new(env!("CARGO_BIN_EXE_core-cli"))
 }
 
-const TRAIN: &str = "train --model model --data rows.json --batch-size 8 --lr 0.02 --epochs 40 \
+const TRAIN: &str = "train --model model --data rows.json --batch-size 8 --lr 0.01 --epochs 40 \
                      --samples 2 --sample-tokens 8 --lora-rank 8 --lora-dropout 0.05";
 
 #[test]
