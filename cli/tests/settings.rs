@@ -96,3 +96,37 @@ fn adam_and_adamw_differ_only_by_the_decay() {
     assert_eq!(plain[0], coupled[0]);
     assert!(plain != decoupled && plain != coupled && coupled != decoupled);
 }
+
+#[test]
+fn f63_a_loss_spike_is_named_and_may_be_passed_over() {
+    let desk = desk();
+    // The last step of the pass holds rows unlike all others.
+    toy::write_rows(&desk.path("good.json"), 696);
+    let text = String::from_utf8(desk.bytes("good.json")).expect("text");
+    let mut rows: Vec<Value> = serde_json::from_str(&text).expect("rows");
+    let odd = |i: usize| {
+        let words = ["task", "Below", "###", "an", "request"];
+        let answer: Vec<&str> = (0..6).map(|j| words[(i + j) % 5]).collect();
+        serde_json::json!({"instruction": "what", "input": "", "output": answer.join(" ")})
+    };
+    rows.extend((0..8).map(odd));
+    std::fs::write(desk.path("rows.json"), serde_json::to_string(&rows).expect("rows"))
+        .expect("a file");
+    let args = "train --model model --data rows.json --batch-size 8 --lr 0.01 --epochs 1 --lora-rank 8 \
+                --shuffle false --validation none --lr-schedule constant";
+    let (_, warned) = desk.run(&format!("{args} --out warned"), 0);
+    assert!(warned.contains("the loss jumped") && warned.contains("[696, 697"), "{warned}");
+    let (out, skipped) = desk.run(&format!("{args} --loss-spike skip --out skipped"), 0);
+    assert!(skipped.contains("nothing was changed by it"), "{skipped}");
+    assert!(out.contains("passed over"), "{out}");
+    let (_, off) = desk.run(&format!("{args} --loss-spike off --out off"), 0);
+    assert!(!off.contains("jumped"), "{off}");
+    assert_eq!(
+        desk.bytes("warned/adapter/adapter_model.safetensors"),
+        desk.bytes("off/adapter/adapter_model.safetensors")
+    );
+    assert_ne!(
+        desk.bytes("warned/adapter/adapter_model.safetensors"),
+        desk.bytes("skipped/adapter/adapter_model.safetensors")
+    );
+}

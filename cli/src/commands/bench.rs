@@ -183,6 +183,17 @@ fn train(args: &TrainArgs) -> anyhow::Result<serde_json::Value> {
     measure(args, config, method, weights, &file)
 }
 
+/// Dense rows of random tokens, every one of them trained.
+fn random_batch(args: &TrainArgs, vocab_size: u32) -> anyhow::Result<Batch> {
+    let random = Philox::new(2, Stream::GENERATE);
+    let draw = |i: u64| random.below(0, i, u64::from(vocab_size)) as u32;
+    let rows: Vec<Vec<u32>> =
+        (0..args.batch).map(|r| (0..args.seq).map(|i| draw(r * args.seq + i)).collect()).collect();
+    let mask = vec![true; args.seq as usize];
+    let pairs: Vec<(&[u32], &[bool])> = rows.iter().map(|r| (&r[..], &mask[..])).collect();
+    Ok(Batch::from_forest(&Forest::from_rows(&pairs), vocab_size)?)
+}
+
 fn measure(
     args: &TrainArgs,
     config: Config,
@@ -191,13 +202,7 @@ fn measure(
     file: &Mmap,
 ) -> anyhow::Result<serde_json::Value> {
     let tokens = args.batch * args.seq;
-    let random = Philox::new(2, Stream::GENERATE);
-    let draw = |i: u64| random.below(0, i, u64::from(config.vocab_size)) as u32;
-    let rows: Vec<Vec<u32>> =
-        (0..args.batch).map(|r| (0..args.seq).map(|i| draw(r * args.seq + i)).collect()).collect();
-    let mask = vec![true; args.seq as usize];
-    let pairs: Vec<(&[u32], &[bool])> = rows.iter().map(|r| (&r[..], &mask[..])).collect();
-    let batch = Batch::from_forest(&Forest::from_rows(&pairs), config.vocab_size)?;
+    let batch = random_batch(args, config.vocab_size)?;
     let capacity = Capacity {
         tokens,
         kept: tokens,

@@ -10,3 +10,4 @@ pub mod metrics;
 mod number;
 pub mod publish;
 pub mod signals;
+pub mod tensorboard;

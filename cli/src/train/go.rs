@@ -7,9 +7,10 @@ use paddock_core::train::{Decision, Outcome, Phase, StepReport, Watch};
 
 use super::report::Listener;
 use super::session::{Scores, Session, Stepped};
+use super::spike::Losses;
 use super::verdict::Facts;
 use crate::run::checkpoint::{CheckpointError, Keep, Saved};
-use crate::run::config::EarlyStopOn;
+use crate::run::config::{EarlyStopOn, LossSpike};
 use crate::run::events::{Event, Pause, Reason, SavedCheckpoint, Warning};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{Eval, Line, MetricsWriter, Step};
@@ -54,13 +55,20 @@ impl Clock {
     }
 }
 
-/// Stops a step between micro-batches when a signal came.
-struct StopOnSignal<'a>(&'a Signals);
+/// Stops a step between micro-batches when a signal came, and declines an update above the limit.
+struct Guard<'a> {
+    signals: &'a Signals,
+    limit: f64,
+}
 
-impl Watch for StopOnSignal<'_> {
+impl Watch for Guard<'_> {
     fn phase(&mut self, phase: Phase) -> bool {
         // Once the update has begun it is carried through.
-        phase == Phase::Done || !self.0.stop_requested()
+        phase == Phase::Done || !self.signals.stop_requested()
+    }
+
+    fn accept(&mut self, report: &StepReport) -> bool {
+        report.loss <= self.limit
     }
 }
 
@@ -75,12 +83,15 @@ pub struct Loop<'r, 'a, 's> {
     /// What the verdict will be made of.
     pub facts: Facts,
     bad_steps: u64,
+    /// What losses were like lately.
+    pub losses: Losses,
 }
 
 impl<'r, 'a, 's> Loop<'r, 'a, 's> {
     /// A loop that is about to begin or to go on.
     pub fn new(session: &'r mut Session<'a>, out: Outlets<'r, 's>, clock: Clock) -> Self {
-        Loop { session, out, clock, facts: Facts::default(), bad_steps: 0 }
+        let (facts, losses) = (Facts::default(), Losses::default());
+        Loop { session, out, clock, facts, bad_steps: 0, losses }
     }
 
     /// Runs to the end. What comes back says why it ended; checkpoints are saved.
@@ -98,11 +109,21 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
                 return self.interrupted();
             }
             let before = Instant::now();
-            let stepped = self.session.step(&mut StopOnSignal(self.out.signals))?;
+            let policy = self.session.setup.config.loss_spike;
+            let spike = self.losses.limit();
+            let limit = if policy == LossSpike::Skip { spike } else { f64::INFINITY };
+            let stepped = self.session.step(&mut Guard { signals: self.out.signals, limit })?;
             match stepped.outcome.clone() {
                 Outcome::Stopped => return self.interrupted(),
                 Outcome::NotFinite { report, .. } => self.bad_step(&report, &stepped)?,
-                Outcome::Updated(report) => self.good_step(&report, &stepped, before)?,
+                Outcome::Declined(report) => self.spike(&report, &stepped, spike)?,
+                Outcome::Updated(report) => {
+                    if report.loss > spike && policy == LossSpike::Warn {
+                        self.spike(&report, &stepped, spike)?;
+                    }
+                    self.losses.push(report.loss);
+                    self.good_step(&report, &stepped, before)?;
+                }
             }
             if let Some(reason) = self.after_step()? {
                 return Ok(reason);
@@ -134,6 +155,18 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         };
         self.note(Line::Step(step.clone()))?;
         self.out.listener.event(&Event::Step(step))
+    }
+
+    /// A step whose loss is far above those before it.
+    fn spike(&mut self, report: &StepReport, stepped: &Stepped, limit: f64) -> anyhow::Result<()> {
+        let declined = matches!(stepped.outcome, Outcome::Declined(_));
+        let what = if declined { "nothing was changed by it" } else { "the run goes on" };
+        let message = format!(
+            "step {}: the loss jumped to {:.3}, far above the steps before it (usual: below {limit:.3}); {what}. \
+             Its first rows are {:?}: look at them, or try a lower --lr. --loss-spike skip passes such steps over.",
+            self.session.run.step, report.loss, stepped.first_rows
+        );
+        self.out.listener.event(&Event::Warning(Warning { message }))
     }
 
     /// A step whose loss or gradient is not finite: nothing was changed by it. A few may be passed over.

@@ -14,6 +14,7 @@ use super::report::Listener;
 use super::samples;
 use super::session::{Session, checkpoint_bytes};
 use super::setup::Setup;
+use super::spike::Losses;
 use super::verdict::Facts;
 use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
@@ -313,6 +314,7 @@ fn start_or_go_on(
     let out = Outlets { storage, folder, metrics, listener, signals };
     let mut run = Loop::new(session, out, Clock::from(elapsed));
     run.facts.before = outcome::first_eval(storage, folder)?;
+    run.losses = Losses::of(outcome::step_losses(storage, folder)?.into_iter());
     let reason = run.run()?;
     let facts = Facts {
         train: run.facts.train,

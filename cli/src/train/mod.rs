@@ -11,6 +11,7 @@ pub mod report;
 pub mod samples;
 pub mod session;
 pub mod setup;
+pub mod spike;
 pub mod test_rows;
 pub mod verdict;
 

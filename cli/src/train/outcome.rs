@@ -2,6 +2,7 @@
 //! checked, the verdict.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use paddock_core::model::Method;
@@ -22,6 +23,7 @@ use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{self, Line};
 use crate::run::signals::{EXIT_INTERRUPTED, Signals};
+use crate::run::tensorboard::event_file;
 use crate::storage::Storage;
 use crate::storage::whole::{read_file, replace_file};
 
@@ -32,6 +34,18 @@ pub fn first_eval(storage: &dyn Storage, folder: &RunFolder) -> anyhow::Result<O
         Line::Eval(eval) if eval.step == 0 => Some(eval.eval_loss),
         _ => None,
     }))
+}
+
+/// The losses of all steps so far, from the metrics of a run that goes on.
+pub fn step_losses(storage: &dyn Storage, folder: &RunFolder) -> anyhow::Result<Vec<f64>> {
+    let lines = metrics::read(storage, &folder.metrics())?.lines;
+    Ok(lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Step(step) => Some(step.loss),
+            Line::Eval(_) => None,
+        })
+        .collect())
 }
 
 /// Answers of the model before training: made at the start, read back when a run goes on (full training
@@ -139,7 +153,7 @@ pub fn finish(
     Ok(Ended { reason, folder: path })
 }
 
-/// report.html, from what is known and what the run wrote down.
+/// report.html and, on request, TensorBoard's file, from what is known and what the run wrote down.
 fn write_report(
     session: &Session<'_>,
     out: &Outlets<'_, '_>,
@@ -150,6 +164,11 @@ fn write_report(
 ) -> anyhow::Result<()> {
     let Some(plan) = &session.forecast else { return Ok(()) };
     let metrics = metrics::read(out.storage, &out.folder.metrics())?.lines;
+    if session.setup.config.tensorboard {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        let file = out.folder.path().join("events.out.tfevents.paddock");
+        replace_file(out.storage, &file, &event_file(&metrics, now))?;
+    }
     let name = out.folder.path().file_name().map(|n| n.to_string_lossy().to_string());
     let report = RunReport {
         name: name.unwrap_or_default(),

@@ -30,6 +30,9 @@ use crate::storage::Storage;
 /// Answers up to this many tokens count as short: exact match then says something.
 const SHORT_ANSWER: u64 = 32;
 
+/// Rows of a step that a message names.
+const NAMED_ROWS: usize = 8;
+
 /// A run with its memory.
 pub struct Session<'a> {
     /// What it is made of.
@@ -61,6 +64,8 @@ pub struct Stepped {
     pub lr: f64,
     /// If the loss was not finite: the row that showed it first.
     pub bad_row: Option<u64>,
+    /// Numbers of the first few rows.
+    pub first_rows: Vec<u64>,
 }
 
 /// Numbers of an evaluation.
@@ -163,21 +168,28 @@ impl<'a> Session<'a> {
         };
         let outcome = step(&mut *self.b, &self.model, &self.plan, &cores, &settings, watch)?;
         let tokens = micro.iter().map(|m| m.row_tokens as u64).sum();
-        let mut stepped = Stepped { outcome, rows: rows.len() as u64, tokens, lr, bad_row: None };
+        let first_rows = rows.iter().take(NAMED_ROWS).map(|row| row.row).collect();
+        let rows_of = rows.len() as u64;
+        let mut stepped = Stepped { outcome, rows: rows_of, tokens, lr, bad_row: None, first_rows };
         match &stepped.outcome {
             Outcome::Updated(report) => self.run.stepped(report.loss, stepped.rows, tokens),
+            Outcome::Declined(_) => self.pass_over(stepped.rows, tokens),
             Outcome::NotFinite { found, .. } => {
                 let row = found.and_then(|(m, e)| Some(*micro.get(m)?.entry_rows.get(e as usize)?));
                 stepped.bad_row = row.and_then(|i| Some(rows.get(i)?.row));
-                // The rows are passed over: the schedule goes on without them.
-                self.run.step += 1;
-                self.run.skipped += 1;
-                self.run.rows_seen += stepped.rows;
-                self.run.tokens_seen += tokens;
+                self.pass_over(stepped.rows, tokens);
             }
             Outcome::Stopped => {}
         }
         Ok(stepped)
+    }
+
+    /// Rows are passed over: the schedule goes on without them.
+    fn pass_over(&mut self, rows: u64, tokens: u64) {
+        self.run.step += 1;
+        self.run.skipped += 1;
+        self.run.rows_seen += rows;
+        self.run.tokens_seen += tokens;
     }
 
     /// Loss and accuracy on the validation rows.

@@ -70,7 +70,7 @@ pub fn words(facts: &Facts) -> String {
     }
     if facts.skipped > 0 {
         text.push_str(&format!(
-            " {} steps were passed over because their numbers were not finite; a lower --lr may help.",
+            " {} steps were passed over because their numbers were not finite or far off; a lower --lr may help.",
             facts.skipped
         ));
     }

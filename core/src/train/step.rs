@@ -66,6 +66,11 @@ pub enum Phase {
 pub trait Watch {
     /// A phase begins. Returning false abandons the step (nothing has been updated).
     fn phase(&mut self, phase: Phase) -> bool;
+
+    /// Loss and gradient are known and finite. Returning false declines the update.
+    fn accept(&mut self, _: &StepReport) -> bool {
+        true
+    }
 }
 
 /// Nobody watches.
@@ -101,6 +106,8 @@ pub enum Outcome {
         /// (micro-batch, entry).
         found: Option<(usize, u32)>,
     },
+    /// The watcher declined the update: the loss is far off, say.
+    Declined(StepReport),
     /// The watcher stopped it: no update.
     Stopped,
 }
@@ -154,6 +161,10 @@ pub fn step(
     report.grad_norm = libm::sqrt(f64::from(init::read(b, plan.head.norm_squared)?[0]));
     if !report.loss.is_finite() || !report.grad_norm.is_finite() {
         return Ok(Outcome::NotFinite { report, found });
+    }
+    if !watch.accept(&report) {
+        watch.phase(Phase::Done);
+        return Ok(Outcome::Declined(report));
     }
     update(b, model, settings, report.grad_norm)?;
     watch.phase(Phase::Done);

@@ -273,6 +273,18 @@ choice! {
 }
 
 choice! {
+    /// What happens when the loss of a step is far above the steps before it.
+    LossSpike {
+        /// It is said, with the rows of the step.
+        Warn = "warn",
+        /// It is said, and the step changes nothing.
+        Skip = "skip",
+        /// Nothing.
+        Off = "off",
+    }
+}
+
+choice! {
     /// Whether activations are kept or computed again when they are needed.
     Recompute {
         /// They are kept: faster.

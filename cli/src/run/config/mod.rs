@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use flags::ConfigFlags;
 use kinds::KeyType;
 pub use kinds::{
-    BackendChoice, EarlyStopOn, Kind, LrSchedule, Method, Optimizer, OverLength, Recompute,
-    Validation,
+    BackendChoice, EarlyStopOn, Kind, LossSpike, LrSchedule, Method, Optimizer, OverLength,
+    Recompute, Validation,
 };
 pub use layers::{ConfigError, Layers, Problem};
 pub use record::{Continuation, Record, RecordedFile, RunFile, Versions};
@@ -133,6 +133,9 @@ keys! {
     weight_decay: f64 = 0.0, ChangesResult;
     /// Longer gradients are shortened to this norm; 0 turns it off.
     max_grad_norm: f64 = 1.0, ChangesResult;
+    /// What happens when a step's loss jumps far above those before it: warn, skip (the step changes nothing)
+    /// or off.
+    loss_spike: LossSpike = LossSpike::Warn, ChangesResult;
     /// The rule by which gradients change parameters: adamw or adam.
     optimizer: Optimizer = Optimizer::AdamW, MustMatch;
     /// How long the optimizer remembers gradients, between 0 and 1.
@@ -186,6 +189,9 @@ keys! {
     samples: u64 = 8, MayChange;
     /// Longest answer to such a prompt, in tokens.
     sample_tokens: u64 = 64, MayChange;
+
+    /// Write an event file for TensorBoard into the run's folder, too.
+    tensorboard: bool = false, MayChange;
 
     /// What computes: auto, cpu, wgpu, cuda or reference.
     backend: BackendChoice = BackendChoice::Auto, ChangesResult;
