@@ -5,6 +5,7 @@
 
 pub mod bundled;
 pub mod commands;
+pub mod data;
 pub mod error;
 pub mod generate;
 pub mod group;

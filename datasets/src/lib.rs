@@ -53,6 +53,7 @@ pub mod error;
 pub mod fewshot;
 pub mod fingerprint;
 pub mod forest;
+pub mod inspect;
 pub mod metrics;
 pub mod mixture;
 pub mod order;
@@ -64,5 +65,6 @@ pub mod split;
 pub mod stories;
 pub mod template;
 pub mod tokenizer;
+pub mod writers;
 
 pub use error::{Error, Result};

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod data;
 mod doctor;
 mod export;
 mod generate;
@@ -43,6 +44,9 @@ enum Command {
     Chat(chat::Args),
     /// Write a model as a Hugging Face folder, with an adapter merged into it.
     Export(export::Args),
+    /// Look at data files and templates; split, mix, clean and convert rows.
+    #[command(subcommand)]
+    Data(data::Data),
     /// Measure the speed of this machine.
     Bench(bench::Args),
     /// Say what this machine can do.
@@ -60,6 +64,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),
+        Command::Data(command) => data::run(command),
         Command::Bench(args) => bench::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args).map(|()| 0),
     };

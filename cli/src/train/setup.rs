@@ -8,7 +8,7 @@ use paddock_datasets::prepare::{PrepareOptions, Prepared, Progress, ReadFile, lo
 use paddock_datasets::readers::{Detected, ReadOptions};
 use paddock_datasets::report::EncodeReport;
 use paddock_datasets::split::{SplitOptions, split};
-use paddock_datasets::template::Template;
+use paddock_datasets::template::{Template, library};
 use paddock_datasets::tokenizer::Tokenizer;
 
 use super::test_rows::TestRow;
@@ -225,19 +225,9 @@ fn targets(names: &[String]) -> anyhow::Result<[bool; 7]> {
     Ok(targets)
 }
 
-/// The template of that name: a built-in one, or a file.
+/// The template of that name: a built-in one, one of a cluster, or a file.
 pub fn named_template(name: &str) -> anyhow::Result<Template> {
-    if let Some(template) = Template::built_in(name) {
-        return Ok(template);
-    }
-    let path = Path::new(name);
-    if path.is_file() {
-        return Ok(Template::load(path)?);
-    }
-    Err(bad_input(format!(
-        "there is no template `{name}`. Built in: {}. Or give a template.json.",
-        Template::BUILT_IN.join(", ")
-    )))
+    Ok(library::find_one(name)?)
 }
 
 fn template(config: &RunConfig) -> anyhow::Result<Option<Template>> {

@@ -81,6 +81,14 @@ impl Compiled {
         }
     }
 
+    /// Names that a Jinja template reads and does not set itself, sorted; none for other kinds.
+    pub fn variables(&self) -> Vec<String> {
+        match &self.body {
+            CompiledBody::Jinja(compiled) => compiled.variables(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The text of a chat template for messages in Hugging Face's form, without spans.
     ///
     /// # Errors

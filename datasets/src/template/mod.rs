@@ -3,11 +3,14 @@
 
 pub mod alpaca;
 pub mod chat;
+pub mod check;
+pub mod clusters;
 pub mod columns;
 pub mod compiled;
 pub mod date;
 pub mod flan;
 pub mod jinja;
+pub mod library;
 pub mod messages;
 pub mod pair;
 pub mod promptsource;

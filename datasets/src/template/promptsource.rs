@@ -140,6 +140,14 @@ impl Compiled {
         out
     }
 
+    /// Names that it reads and does not set itself, sorted.
+    pub fn variables(&self) -> Vec<String> {
+        let engines = [Some(&self.main), self.choices.as_ref()];
+        let names: std::collections::BTreeSet<String> =
+            engines.into_iter().flatten().flat_map(Engine::variables).collect();
+        names.into_iter().collect()
+    }
+
     /// The template's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -55,6 +55,12 @@ impl Engine {
         &mut self.env
     }
 
+    /// Names that the source reads and does not set itself.
+    pub fn variables(&self) -> Vec<String> {
+        let template = self.env.get_template(MAIN);
+        template.map(|t| t.undeclared_variables(false).into_iter().collect()).unwrap_or_default()
+    }
+
     /// Renders with the given variables; `row` is for messages.
     pub fn render(&self, row: u64, context: Value) -> Result<String> {
         let fail = |error: JinjaError| Error::Render {

@@ -1,0 +1,5 @@
+//! Working with data files, for `core-cli data …`: rows shown, counted, and written anew.
+
+pub mod output;
+pub mod rows;
+pub mod show;
