@@ -82,7 +82,8 @@ impl Inspection {
             (2..=32).contains(&values) && c.filled >= 4 * values
         };
         let rank = |c: &&Column| {
-            const NAMES: [&str; 6] = ["label", "labels", "class", "category", "sentiment", "target"];
+            const NAMES: [&str; 6] =
+                ["label", "labels", "class", "category", "sentiment", "target"];
             let name = c.name.to_lowercase();
             NAMES.iter().position(|n| *n == name).unwrap_or(NAMES.len())
         };

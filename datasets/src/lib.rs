@@ -54,6 +54,7 @@ pub mod fewshot;
 pub mod fingerprint;
 pub mod forest;
 pub mod inspect;
+pub mod language;
 pub mod metrics;
 pub mod mixture;
 pub mod order;

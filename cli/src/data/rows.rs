@@ -60,7 +60,13 @@ impl Progress for Teller {
     }
 
     fn opened(&mut self, path: &Path, detected: &Detected, notes: &[String]) {
-        eprintln!("{}: {} ({}): {}", path.display(), detected.format, detected.layout, detected.why);
+        eprintln!(
+            "{}: {} ({}): {}",
+            path.display(),
+            detected.format,
+            detected.layout,
+            detected.why
+        );
         notes.iter().for_each(|note| eprintln!("{}: {note}", path.display()));
         self.begun = Instant::now();
         let plain = detected.compression == "none";

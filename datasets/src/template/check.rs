@@ -10,8 +10,18 @@ use crate::tokenizer::Tokenizer;
 
 /// Names that the interpreter has by itself.
 const GLOBALS: [&str; 12] = [
-    "range", "dict", "namespace", "zip", "raise_exception", "cycler", "joiner", "debug", "loop",
-    "self", "caller", "super",
+    "range",
+    "dict",
+    "namespace",
+    "zip",
+    "raise_exception",
+    "cycler",
+    "joiner",
+    "debug",
+    "loop",
+    "self",
+    "caller",
+    "super",
 ];
 
 /// Everything that speaks against a template, in words; empty if nothing does.
@@ -147,7 +157,10 @@ fn check_rows(
     let error = format!("cannot be rendered: {}", seen.first_error);
     say(&seen.unrendered, &error);
     say(&seen.empty, "have an empty answer");
-    say(&seen.two_bos, "begin with two BOS tokens: the template writes one and the model adds none");
+    say(
+        &seen.two_bos,
+        "begin with two BOS tokens: the template writes one and the model adds none",
+    );
     say(&seen.untrained, "have no trained token");
     say(
         &seen.no_prefix,

@@ -11,62 +11,20 @@ use crate::record::Record;
 use crate::template::{Body, Template};
 
 const FILES: [(&str, &str); 14] = [
-    (
-        "closed_book_questions",
-        include_str!("../../bundled/templates/closed_book_questions.yaml"),
-    ),
-    (
-        "code",
-        include_str!("../../bundled/templates/code.yaml"),
-    ),
-    (
-        "common_sense",
-        include_str!("../../bundled/templates/common_sense.yaml"),
-    ),
-    (
-        "coreference",
-        include_str!("../../bundled/templates/coreference.yaml"),
-    ),
-    (
-        "inference",
-        include_str!("../../bundled/templates/inference.yaml"),
-    ),
-    (
-        "miscellaneous",
-        include_str!("../../bundled/templates/miscellaneous.yaml"),
-    ),
-    (
-        "naming_entities",
-        include_str!("../../bundled/templates/naming_entities.yaml"),
-    ),
-    (
-        "paraphrase",
-        include_str!("../../bundled/templates/paraphrase.yaml"),
-    ),
-    (
-        "reading_comprehension",
-        include_str!("../../bundled/templates/reading_comprehension.yaml"),
-    ),
-    (
-        "sentiment",
-        include_str!("../../bundled/templates/sentiment.yaml"),
-    ),
-    (
-        "structure_to_text",
-        include_str!("../../bundled/templates/structure_to_text.yaml"),
-    ),
-    (
-        "summarisation",
-        include_str!("../../bundled/templates/summarisation.yaml"),
-    ),
-    (
-        "topic",
-        include_str!("../../bundled/templates/topic.yaml"),
-    ),
-    (
-        "translation",
-        include_str!("../../bundled/templates/translation.yaml"),
-    ),
+    ("closed_book_questions", include_str!("../../bundled/templates/closed_book_questions.yaml")),
+    ("code", include_str!("../../bundled/templates/code.yaml")),
+    ("common_sense", include_str!("../../bundled/templates/common_sense.yaml")),
+    ("coreference", include_str!("../../bundled/templates/coreference.yaml")),
+    ("inference", include_str!("../../bundled/templates/inference.yaml")),
+    ("miscellaneous", include_str!("../../bundled/templates/miscellaneous.yaml")),
+    ("naming_entities", include_str!("../../bundled/templates/naming_entities.yaml")),
+    ("paraphrase", include_str!("../../bundled/templates/paraphrase.yaml")),
+    ("reading_comprehension", include_str!("../../bundled/templates/reading_comprehension.yaml")),
+    ("sentiment", include_str!("../../bundled/templates/sentiment.yaml")),
+    ("structure_to_text", include_str!("../../bundled/templates/structure_to_text.yaml")),
+    ("summarisation", include_str!("../../bundled/templates/summarisation.yaml")),
+    ("topic", include_str!("../../bundled/templates/topic.yaml")),
+    ("translation", include_str!("../../bundled/templates/translation.yaml")),
 ];
 
 /// A cluster of tasks with its templates.

@@ -79,13 +79,18 @@ fn print(
     println!("rows      {} good, {} bad", found.rows, found.bad.total);
     println!("\ncolumns");
     for column in &found.columns {
-        let types: Vec<String> = column
-            .types
-            .iter()
-            .map(|(name, count)| {
-                if *count == found.rows { (*name).to_string() } else { format!("{count} {name}") }
-            })
-            .collect();
+        let types: Vec<String> =
+            column
+                .types
+                .iter()
+                .map(|(name, count)| {
+                    if *count == found.rows {
+                        (*name).to_string()
+                    } else {
+                        format!("{count} {name}")
+                    }
+                })
+                .collect();
         let missing = found.rows - column.types.values().sum::<u64>();
         let blank = found.rows - missing - column.filled;
         let mut facts = vec![types.join(", "), format!("{} filled", column.filled)];

@@ -50,9 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
 }
 
 /// A cluster that comes with the program has rows of its own to try.
-fn examples(
-    name: &str,
-) -> anyhow::Result<(Vec<String>, Vec<paddock_datasets::record::Record>)> {
+fn examples(name: &str) -> anyhow::Result<(Vec<String>, Vec<paddock_datasets::record::Record>)> {
     let cluster = name.strip_prefix(library::CLUSTER).and_then(|n| n.split('/').next());
     let Some(cluster) = cluster.and_then(clusters::bundled).transpose()? else {
         return Ok((Vec::new(), Vec::new()));

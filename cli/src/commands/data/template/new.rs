@@ -64,14 +64,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let values = found.columns.iter().find(|c| c.name == answer).and_then(|c| c.values.as_ref());
     // Whole numbers from 0 up are places in a list of words; anything else is the answer itself.
     let words = values.filter(|values| {
-        values.len() >= 2
-            && (0..values.len()).all(|place| values.contains_key(&place.to_string()))
+        values.len() >= 2 && (0..values.len()).all(|place| values.contains_key(&place.to_string()))
     });
     let text = source(&named, answer, words.map(|w| w.len()));
     replace_file(&RealStorage, path, text.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     println!("{}: written for {} of columns {}", path.display(), data.display(), names.join(", "));
-    println!("try it: core-cli data template render --template {} --data {}", path.display(), args.data);
+    println!(
+        "try it: core-cli data template render --template {} --data {}",
+        path.display(),
+        args.data
+    );
     Ok(())
 }
 

@@ -23,8 +23,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         match &template.body {
             Body::Jinja(body) => {
                 let variables = template.compile()?.variables();
-                let columns: Vec<&str> =
-                    variables.iter().map(String::as_str).filter(|v| *v != "answer_choices").collect();
+                let columns: Vec<&str> = variables
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|v| *v != "answer_choices")
+                    .collect();
                 println!("reads     {}", columns.join(", "));
                 if let Some(choices) = &body.answer_choices {
                     println!("choices   {choices}");

@@ -1,0 +1,176 @@
+//! `core-cli data convert`
+
+use paddock_datasets::record::{BadRow, BadRows, Record};
+use paddock_datasets::template::{Compiled, library};
+use serde_json::{Map, Value, json};
+
+use super::{Reading, Writing};
+use crate::data::output::{Manifest, Output};
+use crate::data::rows::{Teller, each_row, files};
+use crate::error::bad_input;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The files.
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Give a column another name.
+    #[arg(long, value_name = "OLD=NEW")]
+    rename: Vec<String>,
+    /// Keep only these columns (their new names), in this order.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Leave a column out.
+    #[arg(long, value_delimiter = ',')]
+    drop: Vec<String>,
+    /// Write the text of a column as a number.
+    #[arg(long, value_delimiter = ',')]
+    number: Vec<String>,
+    /// Add a column with the same text in each row.
+    #[arg(long, value_name = "NAME=TEXT")]
+    add: Vec<String>,
+    /// Write prompt and completion as these templates render the row, one row for each template.
+    #[arg(long)]
+    template: Option<String>,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    writing: Writing,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let paths = files(&args.files)?;
+    let shape = Shape::new(&args)?;
+    let templates: Vec<(String, Compiled)> = match &args.template {
+        None => Vec::new(),
+        Some(name) => library::find(name)?
+            .iter()
+            .map(|t| Ok((t.name.clone(), t.compile()?)))
+            .collect::<paddock_datasets::Result<_>>()?,
+    };
+    let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
+    let mut bad = BadRows::default();
+    let mut without_answer = 0u64;
+    let mut teller = Teller::new("converted");
+    each_row(&paths, &args.reading.options(), &mut teller, &mut |file, record| {
+        let record = Record { columns: shape.apply(&record)?, ..record };
+        if templates.is_empty() {
+            return out.row(&record.columns);
+        }
+        for (name, template) in &templates {
+            match template.parts(&record) {
+                Ok(parts) => match parts.target.filter(|t| !t.trim().is_empty()) {
+                    Some(target) => out.row(&pair(name, parts.input, target))?,
+                    None => without_answer += 1,
+                },
+                Err(error) => {
+                    let error = error.to_string();
+                    bad.push(BadRow::not_rendered(&paths[file], &record, name, error));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if bad.total > 0 && !args.reading.skip_bad {
+        return Err(paddock_datasets::Error::BadRows(bad).into());
+    }
+    let written = out.finish()?;
+    let manifest = Manifest {
+        command: "data convert",
+        inputs: &paths,
+        settings: json!({
+            "rename": args.rename, "only": args.only, "drop": args.drop, "number": args.number,
+            "add": args.add, "template": args.template,
+        }),
+        seed: None,
+        found: json!({"without_answer": without_answer, "not_rendered": bad.total}),
+    };
+    manifest.write(&args.writing.out, std::slice::from_ref(&written))?;
+    println!("{}: {} rows", args.writing.out.display(), written["rows"]);
+    if without_answer > 0 {
+        println!("left out: {without_answer} rendered rows with an empty answer");
+    }
+    if bad.total > 0 {
+        println!("left out: {bad}");
+    }
+    Ok(())
+}
+
+fn pair(template: &str, prompt: String, completion: String) -> Map<String, Value> {
+    let pairs = [("prompt", prompt), ("completion", completion), ("template", template.into())];
+    pairs.into_iter().map(|(name, text)| (name.to_string(), Value::from(text))).collect()
+}
+
+/// What becomes of the columns.
+struct Shape<'a> {
+    args: &'a Args,
+    rename: Vec<(&'a str, &'a str)>,
+    add: Vec<(&'a str, &'a str)>,
+}
+
+impl Shape<'_> {
+    fn new(args: &Args) -> anyhow::Result<Shape<'_>> {
+        let pairs = |flag: &str, list: &'_ [String]| -> anyhow::Result<()> {
+            match list.iter().find(|text| !text.contains('=')) {
+                None => Ok(()),
+                Some(text) => Err(bad_input(format!("--{flag} {text}: expected NAME=NAME"))),
+            }
+        };
+        pairs("rename", &args.rename)?;
+        pairs("add", &args.add)?;
+        let rename = args.rename.iter().filter_map(|text| text.split_once('=')).collect();
+        let add = args.add.iter().filter_map(|text| text.split_once('=')).collect();
+        Ok(Shape { args, rename, add })
+    }
+
+    fn apply(&self, record: &Record) -> anyhow::Result<Map<String, Value>> {
+        let missing = |name: &str| {
+            let known: Vec<&str> = record.names().collect();
+            let (row, known) = (record.row, known.join(", "));
+            bad_input(format!("row {row}: there is no column {name:?}; there are {known}"))
+        };
+        if let Some((old, _)) = self.rename.iter().find(|(old, _)| record.get(old).is_none()) {
+            return Err(missing(old));
+        }
+        let mut columns = Map::new();
+        for (name, value) in &record.columns {
+            if self.args.drop.contains(name) {
+                continue;
+            }
+            let new =
+                self.rename.iter().find(|(old, _)| old == name).map_or(name.as_str(), |p| p.1);
+            let value = match value {
+                Value::String(text) if self.args.number.iter().any(|n| n == new) => number(text)
+                    .ok_or_else(|| {
+                        let row = record.row;
+                        bad_input(format!("row {row}: column {new:?} is {text:?}, not a number"))
+                    })?,
+                value => value.clone(),
+            };
+            if columns.insert(new.to_string(), value).is_some() {
+                let row = record.row;
+                return Err(bad_input(format!("row {row}: two columns would be called {new:?}")));
+            }
+        }
+        for (name, text) in &self.add {
+            columns.insert((*name).to_string(), Value::from(*text));
+        }
+        if self.args.only.is_empty() {
+            return Ok(columns);
+        }
+        let pick = |name: &String| {
+            let value = columns.get(name).cloned().ok_or_else(|| missing(name))?;
+            Ok((name.clone(), value))
+        };
+        self.args.only.iter().map(pick).collect()
+    }
+}
+
+fn number(text: &str) -> Option<Value> {
+    let text = text.trim();
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(whole.into());
+    }
+    text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from)
+}

@@ -1,0 +1,118 @@
+//! `core-cli data mix`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use paddock_datasets::mixture::{Mixture, Rates};
+use serde_json::{Map, Value, json};
+
+use super::{Reading, Writing};
+use crate::data::output::{Manifest, Output};
+use crate::data::rows::{Teller, each_row, files};
+use crate::error::bad_input;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The files; FILE=WEIGHT states how often rows of a file are drawn.
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// How many rows to draw; rows of small files come again [default: as many as there are].
+    #[arg(long)]
+    rows: Option<u64>,
+    /// Without weights rows are drawn by size; a file with more rows than this counts as if it had this
+    /// many (FLAN's mixing-rate maximum).
+    #[arg(long, default_value_t = 3000)]
+    cap: u64,
+    /// Above 1: small files are drawn more often than their size says.
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Seed of the order.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    writing: Writing,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let (paths, weights) = weights(&args.files)?;
+    let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
+    let options = args.reading.options();
+    let mut sizes = vec![0u64; paths.len()];
+    each_row(&paths, &options, &mut Teller::new("counted"), &mut |file, _| {
+        sizes[file] += 1;
+        Ok(())
+    })?;
+    let rates = match weights {
+        Some(weights) => Rates::Weights(weights),
+        None if args.temperature == 1.0 => Rates::Proportional { cap: args.cap },
+        None => Rates::Temperature { temperature: args.temperature, cap: args.cap },
+    };
+    let rows = args.rows.unwrap_or(sizes.iter().sum());
+    if rows == 0 {
+        return Err(bad_input("there is no row to draw"));
+    }
+    let mut mixture = Mixture::new(&sizes, &rates, args.seed)?;
+    let drawn: Vec<(usize, usize)> = (0..rows).map(|_| mixture.draw()).collect();
+    let mut wanted: Vec<BTreeMap<usize, Map<String, Value>>> = vec![BTreeMap::new(); paths.len()];
+    drawn.iter().for_each(|(file, row)| _ = wanted[*file].insert(*row, Map::new()));
+    // Only what is drawn is kept, so memory is that of the rows written.
+    let mut next = vec![0usize; paths.len()];
+    each_row(&paths, &options, &mut Teller::new("read"), &mut |file, record| {
+        if let Some(place) = wanted[file].get_mut(&next[file]) {
+            *place = record.columns;
+        }
+        next[file] += 1;
+        Ok(())
+    })?;
+    if next.iter().zip(&sizes).any(|(now, before)| *now as u64 != *before) {
+        return Err(bad_input("a file changed while it was read; try again"));
+    }
+    for (file, row) in &drawn {
+        if let Some(columns) = wanted[*file].get(row) {
+            out.row(columns)?;
+        }
+    }
+    let written = out.finish()?;
+    let counts: Vec<Value> = (0..paths.len())
+        .map(|file| {
+            let count = drawn.iter().filter(|(f, _)| *f == file).count();
+            json!({"file": paths[file].display().to_string(), "rows": sizes[file], "drawn": count,
+                "different": wanted[file].len()})
+        })
+        .collect();
+    let manifest = Manifest {
+        command: "data mix",
+        inputs: &paths,
+        settings: json!({"files": args.files, "rates": rates, "rows": rows}),
+        seed: Some(args.seed),
+        found: Value::from(counts.clone()),
+    };
+    manifest.write(&args.writing.out, std::slice::from_ref(&written))?;
+    println!("{}: {rows} rows", args.writing.out.display());
+    for count in &counts {
+        let file = count["file"].as_str().unwrap_or_default();
+        println!("{:>9} of {} rows of {file}", count["drawn"], count["rows"]);
+    }
+    Ok(())
+}
+
+/// Paths, and the weights if they are stated: for all files or none.
+fn weights(names: &[String]) -> anyhow::Result<(Vec<PathBuf>, Option<Vec<f64>>)> {
+    let cut = |name: &String| match name.rsplit_once('=') {
+        Some((file, weight)) => match weight.parse::<f64>() {
+            Ok(weight) => (file.to_string(), Some(weight)),
+            Err(_) => (name.clone(), None),
+        },
+        None => (name.clone(), None),
+    };
+    let (names, weights): (Vec<String>, Vec<Option<f64>>) = names.iter().map(cut).unzip();
+    let stated = weights.iter().flatten().count();
+    if stated > 0 && stated < names.len() {
+        return Err(bad_input("give a weight to every file (FILE=WEIGHT) or to none"));
+    }
+    let weights: Vec<f64> = weights.into_iter().flatten().collect();
+    Ok((files(&names)?, (stated > 0).then_some(weights)))
+}
