@@ -125,12 +125,12 @@ pub fn visible(text: &str) -> String {
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
     };
-    text.chars().map(shown).collect()
+    text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
 /// At most `most` characters on one line.
 pub fn short(text: &str, most: usize) -> String {
-    let line = visible(&text.replace('\n', "⏎"));
+    let line = visible(text).replace('\n', "⏎");
     if line.chars().count() <= most {
         return line;
     }

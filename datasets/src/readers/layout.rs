@@ -139,9 +139,10 @@ fn detect_object(head: &[u8], extension: &str) -> (Format, String) {
     let whole_line = line.len() < start.len() || head.len() < crate::readers::source::HEAD;
     let parsed = whole_line.then(|| serde_json::from_slice::<Value>(line).ok()).flatten();
     let task = |text: &[u8]| {
-        text.windows(12).any(|w| w == b"\"Definition\"")
-            && (text.windows(11).any(|w| w == b"\"Instances\"")
-                || text.windows(19).any(|w| w == b"\"Positive Examples\""))
+        let has = |name: &[u8]| text.windows(name.len()).any(|w| w == name);
+        // The definition may stand behind the instances, far beyond the head.
+        has(b"\"Definition\"") && (has(b"\"Instances\"") || has(b"\"Positive Examples\""))
+            || has(b"\"Positive Examples\"") && has(b"\"Instruction_language\"")
     };
     match parsed {
         Some(value) if value.get("Instances").is_some() && value.get("Definition").is_some() => {
@@ -149,7 +150,7 @@ fn detect_object(head: &[u8], extension: &str) -> (Format, String) {
         }
         Some(_) => (Format::Jsonl, "its first line is a whole JSON object".to_string()),
         None if task(start) => {
-            (Format::Task, "it is an object with Definition and Instances".to_string())
+            (Format::Task, "it is a Super-NaturalInstructions task, one object".to_string())
         }
         None if matches!(extension, "jsonl" | "ndjson") => {
             (Format::Jsonl, format!("its name ends in .{extension}"))

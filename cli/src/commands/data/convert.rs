@@ -59,11 +59,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             return out.row(&record.columns);
         }
         for (name, template) in &templates {
-            match template.parts(&record) {
-                Ok(parts) => match parts.target.filter(|t| !t.trim().is_empty()) {
-                    Some(target) => out.row(&pair(name, parts.input, target))?,
-                    None => without_answer += 1,
-                },
+            match template.render(&record) {
+                Ok(rendered) if rendered.has_empty_answer() => without_answer += 1,
+                Ok(rendered) if rendered.answers().len() > 1 => {
+                    return Err(bad_input(format!(
+                        "row {}: there are several answers in it, and a pair holds one; train on \
+                         the file itself, with --template {name}",
+                        record.row
+                    )));
+                }
+                Ok(rendered) => {
+                    let answer = rendered.last_answer().to_string();
+                    out.row(&pair(name, rendered.prompt_only().text, answer))?;
+                }
                 Err(error) => {
                     let error = error.to_string();
                     bad.push(BadRow::not_rendered(&paths[file], &record, name, error));

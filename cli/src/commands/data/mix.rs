@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use paddock_datasets::mixture::{Mixture, Rates};
+use paddock_datasets::record::Record;
+use paddock_datasets::template::clusters;
 use serde_json::{Map, Value, json};
 
 use super::{Reading, Writing};
@@ -26,6 +28,10 @@ pub struct Args {
     /// Above 1: small files are drawn more often than their size says.
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
+    /// Refuse rows of this cluster of tasks, which is kept for judging: those whose column `cluster` says so,
+    /// or that `data convert --template cluster:NAME` wrote. May come often.
+    #[arg(long, value_name = "CLUSTER")]
+    hold_out: Vec<String>,
     /// Seed of the order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -38,11 +44,25 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let (paths, weights) = weights(&args.files)?;
+    for name in &args.hold_out {
+        if !clusters::names().any(|known| known == name) {
+            let known: Vec<&str> = clusters::names().collect();
+            let known = known.join(", ");
+            return Err(bad_input(format!("--hold-out {name}: the clusters are {known}")));
+        }
+    }
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
     let options = args.reading.options();
     let mut sizes = vec![0u64; paths.len()];
-    each_row(&paths, &options, &mut Teller::new("counted"), &mut |file, _| {
+    each_row(&paths, &options, &mut Teller::new("counted"), &mut |file, record| {
         sizes[file] += 1;
+        if let Some(held) = args.hold_out.iter().find(|held| is_of(&record, held)) {
+            let (path, row) = (paths[file].display(), record.row);
+            return Err(bad_input(format!(
+                "{path}: row {row} is of the cluster {held}, which is held out; leave the file out \
+                 of the mixture"
+            )));
+        }
         Ok(())
     })?;
     let rates = match weights {
@@ -86,7 +106,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let manifest = Manifest {
         command: "data mix",
         inputs: &paths,
-        settings: json!({"files": args.files, "rates": rates, "rows": rows}),
+        settings: json!({"files": args.files, "rates": rates, "rows": rows, "hold_out": args.hold_out}),
         seed: Some(args.seed),
         found: Value::from(counts.clone()),
     };
@@ -97,6 +117,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         println!("{:>9} of {} rows of {file}", count["drawn"], count["rows"]);
     }
     Ok(())
+}
+
+/// Whether a row says that it is of a cluster.
+fn is_of(record: &Record, cluster: &str) -> bool {
+    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+    text("cluster") == cluster || text("template").split_once('/').is_some_and(|t| t.0 == cluster)
 }
 
 /// Paths, and the weights if they are stated: for all files or none.
