@@ -68,7 +68,7 @@ fn unknown_columns(
     faults: &mut Vec<String>,
 ) {
     for name in compiled.variables() {
-        let known = columns.iter().any(|c| *c == name)
+        let known = columns.contains(&name)
             || GLOBALS.contains(&name.as_str())
             || name == "answer_choices"
             || name.starts_with("__");

@@ -4,6 +4,7 @@ mod common;
 mod curate;
 mod fewshot;
 mod forest;
+mod library;
 mod metrics;
 mod order;
 mod prepare;

@@ -51,7 +51,7 @@ fn all_promptsource_templates_parse_and_render_as_python_does() {
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
-    let (mut parsed, mut equal, mut wrong) = (0, 0, Vec::new());
+    let (mut parsed, mut equal, mut wrong) = (0, 0, Vec::<String>::new());
     for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "yaml")) {
         let templates = promptsource::load(file).unwrap();
         for (number, template) in templates.iter().enumerate() {
@@ -84,9 +84,6 @@ fn all_promptsource_templates_parse_and_render_as_python_does() {
     }
     println!("{parsed} parsed, {equal} equal, {} not:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(golden["templates"], parsed);
-    // Appending to a list from inside an expression is the one habit that is not followed: the
-    // interpreter's values never change.
-    wrong.retain(|line| !line.contains("no method named append"));
     assert_eq!(wrong, Vec::<String>::new());
 }
 
@@ -200,6 +197,9 @@ fn attacks_end_in_errors() {
         "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
         "{{ self.__dict__ }}",
         "{{ debug() }}{{ undefined_function() }}",
+        "{% set l = [] %}{{ l.append(l) }}{{ l }}",
+        "{% set l = [] %}{% for i in range(20000) %}{{ l.append(i) }}{% endfor %}",
+        "{{ list.append(4) }}",
     ] {
         let result = Template::jinja("t", &format!("{attack} ||| b"), None).render(&row);
         assert!(result.is_err(), "{attack} gave {:?}", result.map(|r| r.text.len()));

@@ -78,34 +78,7 @@ fn print(
     println!("because   {}", detected.why);
     println!("rows      {} good, {} bad", found.rows, found.bad.total);
     println!("\ncolumns");
-    for column in &found.columns {
-        let types: Vec<String> =
-            column
-                .types
-                .iter()
-                .map(|(name, count)| {
-                    if *count == found.rows {
-                        (*name).to_string()
-                    } else {
-                        format!("{count} {name}")
-                    }
-                })
-                .collect();
-        let missing = found.rows - column.types.values().sum::<u64>();
-        let blank = found.rows - missing - column.filled;
-        let mut facts = vec![types.join(", "), format!("{} filled", column.filled)];
-        if blank > 0 {
-            facts.push(format!("{blank} blank or null"));
-        }
-        if missing > 0 {
-            facts.push(format!("absent in {missing} rows"));
-        }
-        if let Some(shortest) = column.shortest {
-            facts.push(format!("{shortest} to {} characters", column.longest));
-        }
-        println!("  {}: {}", short(&column.name, 60), facts.join("; "));
-        column.samples.iter().for_each(|text| println!("      {}", short(text, 90)));
-    }
+    columns(found);
     if let Some(column) = found.label_column() {
         let values = column.values.iter().flatten();
         let list: Vec<String> =
@@ -135,6 +108,37 @@ fn print(
     println!("  mean {:.1}, longest {}", found.length_sum as f64 / rendered as f64, found.longest);
     if found.bad.total > 0 {
         println!("\n{}", found.bad);
+    }
+}
+
+fn columns(found: &Inspection) {
+    for column in &found.columns {
+        let types: Vec<String> =
+            column
+                .types
+                .iter()
+                .map(|(name, count)| {
+                    if *count == found.rows {
+                        (*name).to_string()
+                    } else {
+                        format!("{count} {name}")
+                    }
+                })
+                .collect();
+        let missing = found.rows - column.types.values().sum::<u64>();
+        let blank = found.rows - missing - column.filled;
+        let mut facts = vec![types.join(", "), format!("{} filled", column.filled)];
+        if blank > 0 {
+            facts.push(format!("{blank} blank or null"));
+        }
+        if missing > 0 {
+            facts.push(format!("absent in {missing} rows"));
+        }
+        if let Some(shortest) = column.shortest {
+            facts.push(format!("{shortest} to {} characters", column.longest));
+        }
+        println!("  {}: {}", short(&column.name, 60), facts.join("; "));
+        column.samples.iter().for_each(|text| println!("      {}", short(text, 90)));
     }
 }
 

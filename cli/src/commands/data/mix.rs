@@ -44,13 +44,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let (paths, weights) = weights(&args.files)?;
-    for name in &args.hold_out {
-        if !clusters::names().any(|known| known == name) {
-            let known: Vec<&str> = clusters::names().collect();
-            let known = known.join(", ");
-            return Err(bad_input(format!("--hold-out {name}: the clusters are {known}")));
-        }
-    }
+    known_clusters(&args.hold_out)?;
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
     let options = args.reading.options();
     let mut sizes = vec![0u64; paths.len()];
@@ -115,6 +109,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for count in &counts {
         let file = count["file"].as_str().unwrap_or_default();
         println!("{:>9} of {} rows of {file}", count["drawn"], count["rows"]);
+    }
+    Ok(())
+}
+
+/// A misspelt cluster would hold nothing out.
+fn known_clusters(names: &[String]) -> anyhow::Result<()> {
+    for name in names {
+        if !clusters::names().any(|known| known == name) {
+            let known: Vec<&str> = clusters::names().collect();
+            let known = known.join(", ");
+            return Err(bad_input(format!("--hold-out {name}: the clusters are {known}")));
+        }
     }
     Ok(())
 }

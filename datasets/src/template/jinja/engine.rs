@@ -8,7 +8,7 @@ use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, State, UndefinedBehavior};
 
 use crate::error::{Error, Result};
-use crate::template::jinja::python;
+use crate::template::jinja::{lists, python};
 
 /// Steps of one rendering.
 const FUEL: u64 = 5_000_000;
@@ -45,7 +45,7 @@ impl Engine {
             return Err(Error::Template { name: name.to_string(), message });
         }
         let mut env = environment(style);
-        env.add_template_owned(MAIN, source.to_string())
+        env.add_template_owned(MAIN, lists::growing(source).into_owned())
             .map_err(|error| at_place(name, source, &error))?;
         Ok(Self { env, name: name.to_string() })
     }
@@ -132,6 +132,7 @@ fn environment(style: Style) -> Environment<'static> {
     env.add_filter("join", join);
     env.add_filter("tojson", tojson);
     env.add_function("zip", zip);
+    env.add_function(lists::MAKE, || Value::from_object(lists::Growing::default()));
     env.add_function("raise_exception", |message: String| -> std::result::Result<Value, _> {
         Err(JinjaError::new(ErrorKind::InvalidOperation, message))
     });
