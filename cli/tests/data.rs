@@ -71,6 +71,23 @@ fn templates_are_listed_shown_checked_and_rendered() {
     );
     desk.run("data template check cluster:sentiment --data reviews.jsonl", 0);
 
+    // A chat template is the model's own, and may tell the day.
+    let settings = std::fs::read_to_string(desk.path("model/tokenizer_config.json")).ok();
+    let mut settings: Value =
+        settings.map_or(json!({}), |text| serde_json::from_str(&text).expect("JSON"));
+    settings["chat_template"] = json!(
+        "{{ strftime_now('%Y') }}{% for m in messages %} {{ m.role }} {{ m.content }}{% endfor %}"
+    );
+    std::fs::write(desk.path("model/tokenizer_config.json"), settings.to_string()).expect("a file");
+    let chat =
+        "data template render --template chat --model model --data rows.json --rows 1 --json";
+    let (out, _) = desk.run(&format!("{chat} --today 1999-01-31"), 0);
+    assert!(out.contains("1999 user"), "{out}");
+    let (out, _) = desk.run(chat, 0);
+    assert!(out.contains("\"20"), "{out}");
+    let (_, err) = desk.run("data template render --template chat --data rows.json", 2);
+    assert!(err.contains("give --model"), "{err}");
+
     desk.run("data template new own.yaml --data reviews.jsonl", 0);
     desk.run("data template check own.yaml#first --data reviews.jsonl", 0);
     let (_, err) = desk.run("data template new own.yaml --data reviews.jsonl", 2);

@@ -6,7 +6,7 @@ mod new;
 mod render;
 mod show;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Subcommand;
 use paddock_datasets::readers;
@@ -45,7 +45,7 @@ pub fn run(command: Template) -> anyhow::Result<u8> {
 
 /// Columns of a data file and its first good rows.
 fn first_rows(
-    path: &PathBuf,
+    path: &Path,
     reading: &Reading,
     most: usize,
 ) -> anyhow::Result<(Vec<String>, Vec<Record>)> {
