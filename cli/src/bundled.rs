@@ -28,8 +28,7 @@ const STORIES: Files = &[
 ];
 const REVIEWS: Files =
     &[("reviews.csv", include_bytes!("../../datasets/bundled/reviews/reviews.csv"))];
-const SEEDS: Files =
-    &[("seeds.jsonl", include_bytes!("../../datasets/bundled/seeds/seeds.jsonl"))];
+const SEEDS: Files = &[("seeds.jsonl", include_bytes!("../../datasets/bundled/seeds/seeds.jsonl"))];
 
 /// Names of built-in models, with what they are.
 pub const MODELS: [(&str, &str); 1] =

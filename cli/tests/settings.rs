@@ -63,7 +63,8 @@ fn patience_may_watch_the_training_loss() {
     let (out, _) = desk.run(args, 0);
     assert!(out.contains("stopped early"), "{out}");
     assert!(steps(&desk, "run").len() < 450, "30 passes would be 450 steps");
-    let (_, err) = desk.run(&args.replace("--early-stop-on train", "--early-stop-on validation"), 2);
+    let (_, err) =
+        desk.run(&args.replace("--early-stop-on train", "--early-stop-on validation"), 2);
     assert!(err.contains("patience"), "{err}");
 }
 

@@ -111,7 +111,9 @@ fn launch(recipe: &Recipe, places: &Places, resume: bool) -> anyhow::Result<Laun
     ];
     table.extend(fixed.map(|(key, value)| (key.to_string(), value)));
     for (key, value) in &recipe.training {
-        if ["model", "data", "template", "out", "seed", "method", "over_length"].contains(&key.as_str()) {
+        if ["model", "data", "template", "out", "seed", "method", "over_length"]
+            .contains(&key.as_str())
+        {
             return Err(bad_input(format!(
                 "[training] {key}: this is settled by the other parts of the recipe"
             )));

@@ -84,8 +84,7 @@ pub struct Texts {
 impl Recipe {
     /// Reads a recipe.
     pub fn parse(name: &str, text: &str) -> anyhow::Result<Recipe> {
-        let recipe: Recipe =
-            toml::from_str(text).map_err(|e| bad_input(format!("{name}: {e}")))?;
+        let recipe: Recipe = toml::from_str(text).map_err(|e| bad_input(format!("{name}: {e}")))?;
         if recipe.text.files.is_empty() && recipe.text.stories == 0 {
             return Err(bad_input(format!("{name}: [text] names no files and no stories")));
         }

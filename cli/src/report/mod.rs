@@ -75,10 +75,7 @@ impl RunReport<'_> {
         Plot {
             title: "Loss over the steps of the run".into(),
             x_label: "step".into(),
-            lines: vec![
-                line("each training step", "a", train),
-                line("held-out rows", "b", evals),
-            ],
+            lines: vec![line("each training step", "a", train), line("held-out rows", "b", evals)],
             mark: best,
         }
     }
@@ -123,7 +120,10 @@ impl RunReport<'_> {
         let row = |name: &str, value: String| vec![name.to_string(), value];
         let mut rows = vec![
             row("Model", format!("{} ({} parameters)", p.model, count(p.parameters))),
-            row("Method", format!("{}, {} parameters trained", p.method, count(p.trained_parameters))),
+            row(
+                "Method",
+                format!("{}, {} parameters trained", p.method, count(p.trained_parameters)),
+            ),
             row("Computed on", p.backend.clone()),
             row("Rows to learn from", p.train_rows.to_string()),
             row("Rows held out", p.validation_rows.to_string()),
@@ -132,7 +132,10 @@ impl RunReport<'_> {
             rows.push(row("Rows left out", format!("{} {}", dropped.count, dropped.name)));
         }
         rows.extend([
-            row("Tokens of a pass", format!("{} ({} in answers)", count(p.tokens), count(p.trained_tokens))),
+            row(
+                "Tokens of a pass",
+                format!("{} ({} in answers)", count(p.tokens), count(p.trained_tokens)),
+            ),
             row("Steps planned", p.steps.to_string()),
             row("Memory planned", bytes(p.memory_bytes)),
             row("Memory used at most", bytes(self.peak_bytes)),

@@ -169,16 +169,20 @@ mod tests {
     #[test]
     fn a_plot_holds_its_points_within_its_frame() {
         let line = |points: Vec<(f64, f64)>| Line { name: "loss".into(), class: "a", points };
-        let points: Vec<(f64, f64)> = (0..5_000).map(|i| (f64::from(i), 1.0 / f64::from(i + 1))).collect();
+        let points: Vec<(f64, f64)> =
+            (0..5_000).map(|i| (f64::from(i), 1.0 / f64::from(i + 1))).collect();
         let svg = Plot { lines: vec![line(points)], ..Plot::default() }.svg();
-        let drawn = svg.split("points=\"").nth(1).and_then(|s| s.split('"').next()).expect("points");
+        let drawn =
+            svg.split("points=\"").nth(1).and_then(|s| s.split('"').next()).expect("points");
         let drawn: Vec<(f64, f64)> = drawn
             .split(' ')
             .map(|p| p.split_once(',').expect("x,y"))
             .map(|(x, y)| (x.parse().expect("x"), y.parse().expect("y")))
             .collect();
         assert_eq!(drawn.len(), 1_000);
-        assert!(drawn.iter().all(|(x, y)| (LEFT..=WIDTH).contains(x) && (TOP..=HEIGHT).contains(y)));
+        assert!(
+            drawn.iter().all(|(x, y)| (LEFT..=WIDTH).contains(x) && (TOP..=HEIGHT).contains(y))
+        );
         assert!(drawn[0].1 < drawn[999].1, "a falling loss falls on the page");
 
         let one = Plot { lines: vec![line(vec![(3.0, 2.0)])], ..Plot::default() }.svg();

@@ -7,8 +7,8 @@ use paddock_datasets::prepare::Progress;
 use paddock_datasets::readers::Detected;
 
 use super::forecast::forecast;
-use super::judge;
 use super::go::{Clock, Loop, Outlets};
+use super::judge;
 use super::outcome;
 use super::report::Listener;
 use super::samples;

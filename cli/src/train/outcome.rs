@@ -113,7 +113,8 @@ pub fn finish(
             session.restore_weights(out.storage, &found)?;
         }
         let signals = out.signals;
-        let tuned = samples::answers(session, &before.prompts, false, &|| !signals.stop_requested())?;
+        let tuned =
+            samples::answers(session, &before.prompts, false, &|| !signals.stop_requested())?;
         list = samples::pair(best.unwrap_or(last), &before.prompts, &before.answers, &tuned);
         write_samples(out.storage, &out.folder.samples(), &list)?;
         write_result(session, &mut out, file).context(

@@ -71,10 +71,8 @@ impl Reader<'_> {
         if rendered.has_empty_answer() {
             return Ok(None);
         }
-        let options = EncodeOptions {
-            max_tokens: self.max_seq_len as usize,
-            over_length: OverLength::Drop,
-        };
+        let options =
+            EncodeOptions { max_tokens: self.max_seq_len as usize, over_length: OverLength::Drop };
         let encoding = encode::encode(self.tokenizer, &rendered)?;
         let Ok(example) = encode::fit(self.tokenizer, encoding, record.row, 0, options)? else {
             return Ok(None);

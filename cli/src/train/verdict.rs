@@ -82,7 +82,9 @@ fn judged(base: f64, tuned: f64) -> String {
     let (base, tuned) = (100.0 * base, 100.0 * tuned);
     let what = match tuned - base {
         gain if gain >= 5.0 => "it follows instructions that it could not follow before",
-        gain if gain <= -5.0 => "it follows them worse than before; a lower --lr or fewer --epochs may help",
+        gain if gain <= -5.0 => {
+            "it follows them worse than before; a lower --lr or fewer --epochs may help"
+        }
         _ => "training made little difference there",
     };
     format!(

@@ -21,10 +21,7 @@ pub const LEAST: usize = 258;
 ///
 /// # Errors
 /// [`Error::Setting`] for fewer than [`LEAST`] tokens, or if the library refuses.
-pub fn train_bpe(
-    texts: impl Iterator<Item = String> + Send,
-    tokens: usize,
-) -> Result<String> {
+pub fn train_bpe(texts: impl Iterator<Item = String> + Send, tokens: usize) -> Result<String> {
     if tokens < LEAST {
         return Err(Error::Setting(format!(
             "a vocabulary of {tokens} tokens is too small; every byte needs one, so at least {LEAST}"
