@@ -161,7 +161,8 @@ fn divide(
             *wanted as f64 / rows as f64
         }
     };
-    let min_rows = if matches!(chosen, Validation::Rows(_)) { 0 } else { LEAST_VALIDATION.min(rows / 5) };
+    let min_rows =
+        if matches!(chosen, Validation::Rows(_)) { 0 } else { LEAST_VALIDATION.min(rows / 5) };
     let sides = split(&prepared.keys(), &SplitOptions { share, min_rows, seed });
     let mut is_validation = vec![false; rows];
     sides.validation.iter().for_each(|&i| is_validation[i] = true);
