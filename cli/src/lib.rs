@@ -6,6 +6,7 @@
 pub mod bundled;
 pub mod commands;
 pub mod error;
+pub mod eval;
 pub mod generate;
 pub mod group;
 pub mod model;
