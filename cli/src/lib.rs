@@ -7,6 +7,7 @@ pub mod bundled;
 pub mod commands;
 pub mod data;
 pub mod error;
+pub mod eval;
 pub mod generate;
 pub mod group;
 pub mod model;

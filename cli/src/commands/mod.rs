@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod data;
 mod doctor;
+mod eval;
 mod export;
 mod generate;
 mod plan;
@@ -38,6 +39,8 @@ enum Command {
     Pretrain(pretrain::Args),
     /// Print how well a model predicts the answers of your rows, a JSON line a row.
     Score(score::Args),
+    /// Measure how good a model's answers are.
+    Eval(Box<eval::Args>),
     /// Answer one prompt.
     Generate(generate::Args),
     /// Talk with a model.
@@ -61,6 +64,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Plan(args) => plan::run(args).map(|()| 0),
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args).map(|()| 0),
+        Command::Eval(args) => eval::run(*args),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),

@@ -33,7 +33,7 @@ pub fn capacity(setup: &Setup) -> Capacity {
 }
 
 /// Answers that grow together: as many as fit into the memory set aside for their keys and values.
-fn together(shape: &Config, positions: u64) -> u64 {
+pub fn together(shape: &Config, positions: u64) -> u64 {
     let token_bytes = 8 * u64::from(shape.n_layers) * u64::from(shape.kv_dim());
     (ANSWERING_BYTES / (token_bytes * positions).max(1)).clamp(1, 32)
 }

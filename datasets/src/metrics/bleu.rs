@@ -41,6 +41,16 @@ impl Bleu {
         }
     }
 
+    /// Adds the counts of other rows.
+    pub fn add(&mut self, other: &Bleu) {
+        for n in 0..N {
+            self.right[n] += other.right[n];
+            self.total[n] += other.total[n];
+        }
+        self.answer_len += other.answer_len;
+        self.reference_len += other.reference_len;
+    }
+
     /// From 0 to 100.
     pub fn score(&self) -> f64 {
         let mut smoothing = 1.0;
