@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod data;
 mod doctor;
 mod eval;
@@ -41,6 +42,8 @@ enum Command {
     Score(score::Args),
     /// Measure how good a model's answers are.
     Eval(Box<eval::Args>),
+    /// Compare prompting, fine-tuning and a plain classifier on your labelled rows.
+    Compare(compare::Args),
     /// Answer one prompt.
     Generate(generate::Args),
     /// Talk with a model.
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args).map(|()| 0),
         Command::Eval(args) => eval::run(*args),
+        Command::Compare(args) => compare::run(args),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use flags::ConfigFlags;
 use kinds::KeyType;
+pub(crate) use kinds::nearest;
 pub use kinds::{
     BackendChoice, EarlyStopOn, Kind, LossSpike, LrSchedule, Method, Optimizer, OverLength,
     Recompute, Validation,
