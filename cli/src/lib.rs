@@ -18,4 +18,5 @@ pub mod run;
 pub mod score;
 pub mod storage;
 pub mod study;
+pub mod sweep;
 pub mod train;

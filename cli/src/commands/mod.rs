@@ -11,6 +11,7 @@ mod generate;
 mod plan;
 mod pretrain;
 mod score;
+mod sweep;
 mod train;
 
 use std::io::Write;
@@ -44,6 +45,8 @@ enum Command {
     Eval(Box<eval::Args>),
     /// Compare prompting, fine-tuning and a plain classifier on your labelled rows.
     Compare(compare::Args),
+    /// Try settings of a run, choose by the validation rows, test once.
+    Sweep(sweep::Args),
     /// Answer one prompt.
     Generate(generate::Args),
     /// Talk with a model.
@@ -69,6 +72,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Score(args) => score::run(args).map(|()| 0),
         Command::Eval(args) => eval::run(*args),
         Command::Compare(args) => compare::run(args),
+        Command::Sweep(args) => sweep::run(args),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),
