@@ -11,6 +11,7 @@ use super::methods::Bench;
 use super::plan::{Common, Planned, cells};
 use super::rows::Sides;
 use super::spec::{Kind, Study};
+use super::tune::TEMPLATE;
 use crate::error::bad_input;
 use crate::eval::engine::Device;
 use crate::eval::progress::Interrupted;
@@ -19,6 +20,7 @@ use crate::open::Opened;
 use crate::run::fingerprint::Fingerprinter;
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
+use crate::storage::whole::replace_file;
 use crate::train::report::duration;
 
 /// A finished cell.
@@ -84,6 +86,7 @@ pub fn run(
     study.check()?;
     let (frozen, sides) = frozen::rows(study, out)?;
     let template = template(&study.template)?;
+    replace_file(&RealStorage, &out.join(TEMPLATE), template.to_json().as_bytes())?;
     let needs_model = study.method.iter().any(|m| !matches!(m.kind, Kind::Majority | Kind::Svm));
     let opened = needs_model.then(|| Opened::open(&study.model, None)).transpose()?;
     let common = Common {

@@ -17,6 +17,9 @@ use crate::storage::whole::replace_file;
 use crate::train::report::Listener;
 use crate::train::{Launch, train};
 
+/// The template's file in the folder of a study.
+pub const TEMPLATE: &str = "template.json";
+
 /// A finished run.
 pub struct Tuned {
     /// Its folder.
@@ -107,9 +110,9 @@ pub fn tune(
     let kind = if cell.kind == Kind::Full { "full" } else { "lora" };
     let seed = i64::try_from(cell.seed.unwrap_or(1)).unwrap_or(i64::MAX);
     let decided: [(&str, ::toml::Value); 10] = [
-        ("model", study.model.clone().into()),
+        ("model", study.model.as_str().into()),
         ("data", ::toml::Value::Array(vec![text(&data)])),
-        ("template", study.template.clone().into()),
+        ("template", text(&out.join(TEMPLATE))),
         ("method", kind.into()),
         ("out", text(&folder)),
         ("seed", seed.into()),
