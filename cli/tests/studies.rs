@@ -260,3 +260,46 @@ fn a_sweep_chooses_by_validation_tests_once_and_goes_on() {
     let (_, err) = desk.run("sweep sweep.toml", 2);
     assert!(err.contains("did you mean lora_rank?"), "{err}");
 }
+
+#[test]
+fn a_held_out_cluster_is_asked_after_tuning_on_others() {
+    let desk = desk();
+    let pool = "text,feeling\nsnow is it,c\nsun is it,w\nnight say it,c\ngrass say it,w\n";
+    write(&desk, "pool.csv", pool);
+    toy::write_rows(&desk.path("more.json"), 60);
+    let ask = "templates = [\"jinja:{{ instruction }} ||| {{ output }}\"]\n";
+    let text = format!(
+        "kind = \"transfer\"\nmodel = \"model\"\nheld_out = \"feelings\"\nnumbers = [1, 2]\n\
+         shots = [0, 2]\nseeds = [1, 2]\nout = \"found\"\n\
+         settings = {{ method = \"full\", lr = 0.01, max_steps = 3 }}\n\
+         [cluster.feelings]\ndata = [\"pool.csv\"]\ntest_data = [\"things.csv\"]\n\
+         templates = [\"jinja:{{{{ text }}}} ||| {{{{ feeling }}}}\", \
+                      \"jinja:the {{{{ text }}}} ||| {{{{ feeling }}}}\"]\n\
+         [cluster.one]\ndata = [\"rows.json\"]\n{ask}[cluster.two]\ndata = [\"more.json\"]\n{ask}"
+    );
+    write(&desk, "study.toml", &text);
+    let (out, err) = desk.run("compare study.toml", 0);
+    // The untuned model once; two numbers of clusters with two seeds each.
+    assert!(err.contains("[1/5] the model as it is") && err.contains("[5/5]"), "{err}");
+    assert!(out.contains("2 clusters, all templates each"), "{out}");
+    let found = json(&desk, "found/results.json");
+    let points = found["points"].as_array().expect("points");
+    assert_eq!(points.len(), 6, "three numbers of clusters, two of worked examples");
+    assert!(points[0]["against_base"].is_null() && points[1]["against_base"]["p"].is_number());
+    let rows = |i: usize| found["runs"][i]["rows"].as_u64().expect("rows");
+    assert_eq!((rows(0), rows(3)), (0, 180));
+    assert!(rows(1) == 120 || rows(1) == 60, "one cluster: {}", rows(1));
+    assert!(String::from_utf8(desk.bytes("found/report.html")).expect("text").contains("<svg"));
+    let (again, err) = desk.run("compare study.toml", 0);
+    assert!(again == out && !err.contains("[1/5]"), "{err}");
+
+    let refused = |from: &str, to: &str, reason: &str| {
+        write(&desk, "bad.toml", &text.replacen(from, to, 1));
+        let (_, err) = desk.run("compare bad.toml", 2);
+        assert!(err.contains(reason), "{reason}: {err}");
+    };
+    refused("rows.json", "things.csv", "and of the held-out cluster.feelings");
+    refused("[1, 2]", "[1, 3]", "there are 2 other clusters");
+    refused("held_out = \"feelings\"", "held_out = \"feeling\"", "which is no cluster here");
+    refused("lr = 0.01", "seed = 3", "decided by the study");
+}

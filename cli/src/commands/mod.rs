@@ -8,6 +8,7 @@ mod doctor;
 mod eval;
 mod export;
 mod generate;
+mod judge;
 mod plan;
 mod pretrain;
 mod score;
@@ -47,6 +48,9 @@ enum Command {
     Compare(compare::Args),
     /// Try settings of a run, choose by the validation rows, test once.
     Sweep(sweep::Args),
+    /// Have answers graded or compared by a model, an endpoint or a person.
+    #[command(subcommand)]
+    Judge(judge::Judge),
     /// Answer one prompt.
     Generate(generate::Args),
     /// Talk with a model.
@@ -73,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Eval(args) => eval::run(*args),
         Command::Compare(args) => compare::run(args),
         Command::Sweep(args) => sweep::run(args),
+        Command::Judge(command) => judge::run(command),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),

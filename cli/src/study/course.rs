@@ -1,6 +1,6 @@
 //! The course of a study: its rows, its cells one after another, each kept as soon as it is known.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use paddock_datasets::template::Template;
@@ -46,15 +46,10 @@ pub struct Finished {
     pub model: String,
 }
 
-/// The folder of a study's results.
-pub fn folder(study: &Study, file: &Path) -> PathBuf {
-    study.out.as_ref().map_or_else(|| Path::new("results").join(name(study, file)), PathBuf::from)
-}
-
-/// What a study is called.
-pub fn name(study: &Study, file: &Path) -> String {
+/// What a study is called: its own name, or the file's.
+pub fn name(own: Option<&str>, file: &Path) -> String {
     let stem = file.file_stem().map(|s| s.to_string_lossy().to_string());
-    study.name.clone().or(stem).unwrap_or_else(|| "study".to_string())
+    own.map(str::to_string).or(stem).unwrap_or_else(|| "study".to_string())
 }
 
 /// The one template that a study's name for it stands for.

@@ -18,6 +18,9 @@ pub struct Study {
     /// Version of this layout.
     #[serde(default = "version")]
     pub version: u32,
+    /// `compare`, or nothing; studies of transfer have another layout.
+    #[serde(default)]
+    pub kind: StudyKind,
     /// What the study is called; the file's name without it.
     #[serde(default)]
     pub name: Option<String>,
@@ -56,6 +59,17 @@ pub struct Study {
     pub keep_runs: bool,
     /// The ways to be compared.
     pub method: Vec<Method>,
+}
+
+/// Kinds of studies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StudyKind {
+    /// Several ways to one task.
+    #[default]
+    Compare,
+    /// Tuned on some clusters of tasks, asked another.
+    Transfer,
 }
 
 /// How rows are divided.
