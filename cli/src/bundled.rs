@@ -30,14 +30,30 @@ const REVIEWS: Files =
     &[("reviews.csv", include_bytes!("../../datasets/bundled/reviews/reviews.csv"))];
 const SEEDS: Files = &[("seeds.jsonl", include_bytes!("../../datasets/bundled/seeds/seeds.jsonl"))];
 
+const PROBES: Files = &[("probes.jsonl", ALL_PROBES.as_bytes())];
+const ALL_PROBES: &str = concat!(
+    include_str!("../../datasets/bundled/probes/arithmetic.jsonl"),
+    include_str!("../../datasets/bundled/probes/closed_book_facts.jsonl"),
+    include_str!("../../datasets/bundled/probes/code_reading.jsonl"),
+    include_str!("../../datasets/bundled/probes/common_sense.jsonl"),
+    include_str!("../../datasets/bundled/probes/copying.jsonl"),
+    include_str!("../../datasets/bundled/probes/grammar.jsonl"),
+    include_str!("../../datasets/bundled/probes/naming_entities.jsonl"),
+    include_str!("../../datasets/bundled/probes/ordering.jsonl"),
+    include_str!("../../datasets/bundled/probes/other_language.jsonl"),
+    include_str!("../../datasets/bundled/probes/sentiment.jsonl"),
+    include_str!("../../datasets/bundled/probes/story_continuation.jsonl"),
+);
+
 /// Names of built-in models, with what they are.
 pub const MODELS: [(&str, &str); 1] =
     [("tiny", "a LLaMA of 2.8 million parameters that goes on telling a children's story")];
 /// Names of built-in data, with what they are.
-pub const DATA: [(&str, &str); 3] = [
+pub const DATA: [(&str, &str); 4] = [
     ("stories", "3,200 instructions about little stories, 200 to watch, 400 to judge by"),
     ("reviews", "956 product reviews, positive or negative"),
     ("seeds", "175 seed tasks of many kinds"),
+    ("probes", "440 short questions of eleven kinds, to see what tuning costs"),
 ];
 
 /// Built-in rows by their role.
@@ -73,6 +89,10 @@ pub fn data(name: &str) -> anyhow::Result<Data> {
         }
         "seeds" => {
             let train = unpacked("seeds", SEEDS)?.join("seeds.jsonl");
+            Ok(Data { train, validation: None, test: None })
+        }
+        "probes" => {
+            let train = unpacked("probes", PROBES)?.join("probes.jsonl");
             Ok(Data { train, validation: None, test: None })
         }
         _ => Err(unknown("data set", name, &DATA)),

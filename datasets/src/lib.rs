@@ -46,6 +46,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod classic;
 pub mod curate;
 pub mod dedupe;
 pub mod encode;

@@ -11,6 +11,7 @@ use paddock_datasets::split::{SplitOptions, split};
 use paddock_datasets::template::{Template, library};
 use paddock_datasets::tokenizer::Tokenizer;
 
+use super::replay::replay;
 use super::test_rows::TestRow;
 use crate::bundled;
 use crate::error::bad_input;
@@ -68,7 +69,7 @@ impl Setup {
         let (template, prepared) = reader.read(&paths, template, progress)?;
         let report = prepared.report.clone();
         let mut files = prepared.files.clone();
-        let (train, validation) = match &names.validation {
+        let (mut train, validation) = match &names.validation {
             Validation::File(path) => {
                 let own = [PathBuf::from(path)];
                 let (_, held_out) = reader.read(&own, Some(template.clone()), progress)?;
@@ -80,6 +81,9 @@ impl Setup {
         if train.is_empty() {
             return Err(bad_input("no row is left to train on"));
         }
+        let replayed = replay(&reader, train.len(), progress)?;
+        train.extend(replayed.examples);
+        files.extend(replayed.files);
         let test = match names.test.filter(|_| config.test_rows > 0) {
             Some(path) => {
                 let (rows, file) = reader.test_rows(&path, &template)?;

@@ -128,7 +128,7 @@ fn found(value: &Value) -> String {
 }
 
 /// The name that is most like `text`, if any is like it at all.
-pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase().replace('-', "_");
     names
         .map(|name| (strsim::jaro_winkler(&text, name), name))

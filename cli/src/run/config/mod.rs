@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use flags::ConfigFlags;
 use kinds::KeyType;
+pub(crate) use kinds::nearest;
 pub use kinds::{
     BackendChoice, EarlyStopOn, Kind, LossSpike, LrSchedule, Method, Optimizer, OverLength,
     Recompute, Validation,
@@ -167,6 +168,13 @@ keys! {
     lora_dropout: f64 = 0.0, ChangesResult;
     /// Divide the strength by the square root of the rank (rsLoRA) instead of the rank.
     rslora: bool = false, MustMatch;
+
+    /// Files of other rows, or bundled:NAME, that are mixed into the training rows against forgetting.
+    replay: Vec<String> = Vec::new(), MustMatch;
+    /// Share of the rows of a pass that are replayed ones.
+    replay_share: f64 = 0.2, MustMatch;
+    /// How replayed rows become prompts and answers. Without it: their columns decide.
+    replay_template: Option<String> = None, MustMatch;
 
     /// Rows held out to judge the model: a share (0.1), a number of rows (200), a file, or none.
     validation: Validation = Validation::Share(0.1), MustMatch;
