@@ -53,18 +53,18 @@ pub fn forecast(session: &Session<'_>) -> Plan {
     if report.rows_bad > 0 {
         dropped.push(Count { name: "unreadable".into(), count: report.rows_bad });
     }
-    let rows = &setup.train;
+    let (tokens, trained_tokens) = setup.epoch_tokens();
     Plan {
         model: setup.config.model.clone().unwrap_or_default(),
         method: setup.config.method.to_string(),
         backend: session.b.name().to_string(),
         parameters: session.model.config.params(),
         trained_parameters: session.model.params.count(),
-        train_rows: rows.len() as u64,
+        train_rows: setup.epoch_rows(),
         validation_rows: setup.validation.len() as u64,
         dropped_rows: dropped,
-        tokens: rows.iter().map(|e| e.tokens.len() as u64).sum(),
-        trained_tokens: rows.iter().map(|e| e.trained_tokens() as u64).sum(),
+        tokens,
+        trained_tokens,
         steps: setup.total_steps(),
         epochs: setup.total_steps() as f64 / setup.steps_per_epoch().max(1) as f64,
         memory_bytes: memory.iter().map(|m| m.count).sum(),

@@ -16,6 +16,7 @@ use super::session::{Session, checkpoint_bytes};
 use super::setup::Setup;
 use super::spike::Losses;
 use super::verdict::Facts;
+use crate::data::day::today;
 use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
 use crate::run::config::diff::{compare, permit};
@@ -74,7 +75,9 @@ pub fn train(
     let (config, _) = asked.build()?;
     let resumed =
         if launch.resume { Some(Resumed::open(launch, &config, &storage)?) } else { None };
-    let config = resumed.as_ref().map_or(config, |r| r.config.clone());
+    let mut config = resumed.as_ref().map_or(config, |r| r.config.clone());
+    // One day for all rows, and for every resume.
+    config.today.get_or_insert_with(today);
     let setup = Setup::prepare(config, &mut Told { listener, signals })?;
     for message in notices(&setup) {
         listener.event(&Event::Warning(Warning { message }))?;
@@ -205,6 +208,12 @@ fn notices(setup: &Setup) -> Vec<String> {
             report.answers
         ));
     }
+    if setup.shared > 0 {
+        notices.push(format!(
+            "{} held-out rows have a text that is trained on too; they were left out",
+            setup.shared
+        ));
+    }
     if report.duplicates.total > 0 {
         notices
             .push(format!("{} rows are equal to others; they are used", report.duplicates.total));
@@ -215,7 +224,8 @@ fn notices(setup: &Setup) -> Vec<String> {
 /// The folder of a new run: `out`, or a free name under runs/.
 fn new_folder(setup: &Setup) -> anyhow::Result<RunFolder> {
     let c = &setup.config;
-    let mut inputs: Vec<PathBuf> = c.data.iter().map(PathBuf::from).collect();
+    let sets = c.mixture.iter().flat_map(|set| &set.data);
+    let mut inputs: Vec<PathBuf> = c.data.iter().chain(sets).map(PathBuf::from).collect();
     inputs.push(setup.opened.folder.path.clone());
     inputs.extend(c.init_adapter.iter().map(PathBuf::from));
     if let Validation::File(path) = &c.validation {
@@ -230,7 +240,8 @@ fn new_folder(setup: &Setup) -> anyhow::Result<RunFolder> {
         stem.unwrap_or_default().chars().map(plain).take(24).collect()
     };
     let model = name(c.model.as_deref().unwrap_or("model"));
-    let data = name(c.data.first().map_or("data", String::as_str));
+    let data = if c.mixture.is_empty() { c.data.first() } else { None };
+    let data = name(data.map_or("mixture", String::as_str));
     let stem = format!("{model}-{data}-{}", c.method);
     Ok(RunFolder::create_next(Path::new("runs"), stem.trim_matches('-'), &inputs)?)
 }
@@ -260,7 +271,7 @@ fn record(setup: &Setup, session: &Session<'_>, storage: &dyn Storage) -> anyhow
         simd: session.b.name().rsplit(' ').next().unwrap_or("").into(),
         threads: setup.config.threads.unwrap_or(0),
     };
-    let template_sha256 = Some(setup.template.hash());
+    let template_sha256 = Some(setup.template_hash.clone());
     Ok(Record { versions, model, data, template_sha256, continuations: Vec::new() })
 }
 

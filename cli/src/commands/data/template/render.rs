@@ -11,6 +11,7 @@ use super::{Reading, tokenizer};
 use crate::data::rows::files;
 use crate::data::show::{self, Look};
 use crate::error::bad_input;
+use crate::train::reader::{CHAT, chat_template};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -44,13 +45,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut rows = readers::open(&path, &args.reading.options())?;
     eprintln!("{}: {}", path.display(), rows.detected().why);
     let templates = match args.template.as_deref() {
-        Some("chat") => {
+        Some(CHAT) => {
             let tokenizer = tokenizer
                 .as_ref()
                 .ok_or_else(|| bad_input("the template `chat` is a model's own; give --model"))?;
-            let today = args.today.clone().unwrap_or_else(today);
-            let chat = Template::chat(tokenizer, &today);
-            vec![chat.ok_or_else(|| bad_input("this model has no chat template"))?]
+            vec![chat_template(tokenizer, args.today.as_deref())?]
         }
         Some(name) => library::find(name)?,
         None => vec![Template::for_layout(rows.detected()).ok_or_else(|| {
@@ -106,19 +105,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(paddock_datasets::Error::BadRows(bad).into());
     }
     Ok(())
-}
-
-/// The day of today in UTC, such as 2026-01-31, by the Gregorian calendar counted from 1 March of year 0.
-fn today() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let days = since.map_or(0, |since| since.as_secs() / 86_400) + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, more) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day:02}", year + era * 400 + more)
 }
 
 fn line(
