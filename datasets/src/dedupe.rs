@@ -161,10 +161,12 @@ fn shingles_of(text: &str) -> Vec<u32> {
     let words: Vec<&str> =
         lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
     let hash = |words: &[&str]| {
-        let hash = words.iter().flat_map(|w| w.bytes().chain([0])).fold(
-            0xcbf2_9ce4_8422_2325u64,
-            |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3),
-        );
+        let hash = words
+            .iter()
+            .flat_map(|w| w.bytes().chain([0]))
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, byte| {
+                (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         (mix(hash) >> 32) as u32
     };
     let mut list: Vec<u32> = if words.len() < SHINGLE {

@@ -142,7 +142,8 @@ impl Store {
         let all: &[u8] = (*bytes).as_ref();
         let tail = all.get(all.len().checked_sub(TAIL)?..)?;
         let number = |i: usize| usize::try_from(u64_at(tail, 32 + 8 * i)?).ok();
-        let (index_at, rows, notes_at, notes_len) = (number(0)?, number(1)?, number(2)?, number(3)?);
+        let (index_at, rows, notes_at, notes_len) =
+            (number(0)?, number(1)?, number(2)?, number(3)?);
         let end = notes_at.checked_add(notes_len)?;
         let fits = tail.ends_with(MAGIC)
             && index_at.checked_add(rows.checked_mul(ENTRY)?)? == notes_at

@@ -4,6 +4,7 @@ pub mod day;
 pub mod held;
 pub mod output;
 pub mod rows;
+pub mod shots;
 pub mod show;
 pub mod sides;
 pub mod spill;

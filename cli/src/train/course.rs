@@ -15,6 +15,8 @@ pub struct SetRows {
     pub name: String,
     /// Share of the draws.
     pub share: f64,
+    /// Its templates.
+    pub templates: u64,
     /// For each row the place of its first example; one more at the end. Those of a row differ in
     /// their template.
     pub starts: Vec<usize>,
@@ -92,6 +94,7 @@ mod tests {
         let set = |name: &str, first: usize, rows: usize, templates: usize| SetRows {
             name: name.to_string(),
             share: 0.5,
+            templates: templates as u64,
             starts: (0..=rows).map(|row| first + row * templates).collect(),
         };
         Mixed {
@@ -106,8 +109,7 @@ mod tests {
     fn every_position_resumes_and_every_template_comes() {
         let mixed = mixed();
         let mut whole = Course::new(0, Some(&mixed), 3, true).expect("a course");
-        let drawn: Vec<usize> =
-            (0..400).step_by(8).flat_map(|at| whole.examples(at, 8)).collect();
+        let drawn: Vec<usize> = (0..400).step_by(8).flat_map(|at| whole.examples(at, 8)).collect();
         assert_eq!(drawn.len(), 400);
         for at in [0u64, 8, 123, 392] {
             let mut again = Course::new(0, Some(&mixed), 3, true).expect("a course");

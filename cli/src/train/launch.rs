@@ -47,8 +47,6 @@ pub struct Launch {
     pub resume: bool,
     /// Go on although settings changed that change the result.
     pub allow_changes: bool,
-    /// Stop after the plan.
-    pub plan_only: bool,
 }
 
 /// How a run ended.
@@ -56,7 +54,7 @@ pub struct Launch {
 pub struct Ended {
     /// Why.
     pub reason: Reason,
-    /// Its folder; empty after a plan only.
+    /// Its folder.
     pub folder: PathBuf,
 }
 
@@ -84,10 +82,6 @@ pub fn train(
     }
     let mut session = Session::plan(&setup)?;
     let plan = forecast(&session);
-    if launch.plan_only {
-        listener.event(&Event::Plan(plan))?;
-        return Ok(Ended { reason: Reason::Finished, folder: PathBuf::new() });
-    }
     let record = record(&setup, &session, &storage)?;
     let (folder, old) = match resumed {
         Some(resumed) => {
@@ -104,9 +98,11 @@ pub fn train(
 }
 
 /// Tells the listener how reading goes.
-struct Told<'a> {
-    listener: &'a mut dyn Listener,
-    signals: &'a Signals,
+pub struct Told<'a> {
+    /// Who hears of it.
+    pub listener: &'a mut dyn Listener,
+    /// Whether to stop.
+    pub signals: &'a Signals,
 }
 
 impl Progress for Told<'_> {
@@ -169,7 +165,7 @@ impl Resumed {
 }
 
 /// What a person should know before a run: double counting, rows that cannot teach, odd prompts.
-fn notices(setup: &Setup) -> Vec<String> {
+pub fn notices(setup: &Setup) -> Vec<String> {
     let report = &setup.report;
     let mut notices = Vec::new();
     let held_out = setup.validation.len();

@@ -85,13 +85,8 @@ pub fn read(reader: &Reader<'_>, progress: &mut dyn Progress) -> anyhow::Result<
             named.push(None);
         }
         let labels = if set.labels.is_empty() { &config.labels } else { &set.labels };
-        let mut found = Set {
-            set,
-            stores: Vec::new(),
-            rows: Vec::new(),
-            exemplars: HashSet::new(),
-            held,
-        };
+        let mut found =
+            Set { set, stores: Vec::new(), rows: Vec::new(), exemplars: HashSet::new(), held };
         for template in named {
             let wanted = Wanted {
                 paths: &paths,
@@ -184,7 +179,8 @@ fn divide(reader: &Reader<'_>, all: &[Set<'_>], read: &mut ReadMixture) -> anyho
         let options = SplitOptions { share, min_rows: least, seed: config.seed };
         let held: HashSet<usize> =
             split(&keys, &options).validation.iter().map(|i| free[*i]).collect();
-        let mut own = SetRows { name: set.set.title().to_string(), share: 0.0, starts: Vec::new() };
+        let (name, templates) = (set.set.title().to_string(), set.stores.len() as u64);
+        let mut own = SetRows { name, share: 0.0, templates, starts: Vec::new() };
         let numbers: Vec<u32> =
             set.stores.iter().map(|store| read.train.add_store(Arc::clone(store))).collect();
         for (row, examples) in set.rows.iter().enumerate() {
@@ -222,11 +218,7 @@ fn divide(reader: &Reader<'_>, all: &[Set<'_>], read: &mut ReadMixture) -> anyho
 }
 
 /// Rows of the sets that are held out, evenly spread where there are too many.
-fn judging(
-    all: &[Set<'_>],
-    seed: u64,
-    validation: &Validation,
-) -> Vec<(Facts, Arc<Store>, usize)> {
+fn judging(all: &[Set<'_>], seed: u64, validation: &Validation) -> Vec<(Facts, Arc<Store>, usize)> {
     let most = match validation {
         Validation::Rows(rows) => *rows,
         _ => JUDGING_ROWS,

@@ -4,12 +4,15 @@
 pub mod cache;
 pub mod capacity;
 pub mod course;
+pub mod fits;
 pub mod forecast;
 pub mod go;
 pub mod judge;
 pub mod launch;
 pub mod mixture;
 pub mod outcome;
+pub mod plan;
+pub mod probe;
 pub mod reader;
 pub mod report;
 pub mod rows;

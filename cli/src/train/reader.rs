@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use paddock_datasets::encode::{EncodeOptions, OverLength};
-use paddock_datasets::fewshot::Choice;
 use paddock_datasets::prepare::{PrepareOptions, Prepared, Progress, load_examples};
 use paddock_datasets::readers::{self, Detected, Layout, ReadOptions};
 use paddock_datasets::sample::Sample;
@@ -14,8 +13,9 @@ use paddock_datasets::tokenizer::Tokenizer;
 
 use super::cache::{Tokens, cached, in_memory};
 use crate::data::day::today;
+use crate::data::shots::choice;
 use crate::error::bad_input;
-use crate::run::config::{self, RunConfig, ShotsBy};
+use crate::run::config::{self, RunConfig};
 
 /// The name of the model's own chat template.
 pub const CHAT: &str = "chat";
@@ -120,11 +120,7 @@ impl Reader<'_> {
             config::OverLength::Refuse => OverLength::Refuse,
             config::OverLength::Pieces => OverLength::Pieces,
         };
-        let choice = match self.config.shots_by {
-            ShotsBy::Random => Choice::Random,
-            ShotsBy::Balanced => Choice::Balanced,
-            ShotsBy::Nearest => Choice::Nearest,
-        };
+        let choice = choice(self.config.shots_by);
         let (k, seed) = (self.config.shots as usize, self.config.seed);
         let shots = wanted.labels.filter(|_| k > 0).map(|labels| Shots {
             k,

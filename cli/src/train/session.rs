@@ -112,8 +112,7 @@ impl<'a> Session<'a> {
         let rows = setup.validation.all()?;
         let rows: Vec<&Example> = rows.iter().collect();
         let validation = batches(&rows, &limits, &model.config)?;
-        let run = Run::default();
-        let forecast = None;
+        let (run, forecast) = (Run::default(), None);
         Ok(Session { setup, b, model, plan, forecast, run, schedule, course, validation })
     }
 
@@ -135,6 +134,11 @@ impl<'a> Session<'a> {
         limits(&self.plan.capacity)
     }
 
+    /// Micro-batches of an evaluation.
+    pub fn validation_parts(&self) -> usize {
+        self.validation.len()
+    }
+
     /// Passes over the data so far.
     pub fn epoch(&self) -> f64 {
         self.run.rows_seen as f64 / self.setup.epoch_rows() as f64
@@ -151,7 +155,8 @@ impl<'a> Session<'a> {
         let position = self.run.rows_seen;
         let chosen = self.course.examples(position, c.batch_size as usize);
         let train = &self.setup.train;
-        let rows: Vec<Example> = chosen.iter().map(|&i| train.get(i)).collect::<anyhow::Result<_>>()?;
+        let rows: Vec<Example> =
+            chosen.iter().map(|&i| train.get(i)).collect::<anyhow::Result<_>>()?;
         let rows: Vec<&Example> = rows.iter().collect();
         let parts = batches(&rows, &limits(&self.plan.capacity), &self.model.config)?;
         let (micro, cores): (Vec<MicroBatch>, Vec<Batch>) = parts.into_iter().unzip();

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use paddock_core::config::Config;
 use paddock_core::model::{LoraConfig, Method, Module};
 use paddock_datasets::prepare::{Progress, ReadFile};
 use paddock_datasets::report::EncodeReport;
@@ -14,8 +15,8 @@ use sha2::{Digest, Sha256};
 use super::cache::Tokens;
 use super::course::Mixed;
 use super::mixture::{self, row_key};
-pub use super::reader::{Reader, named_template};
 use super::reader::Wanted;
+pub use super::reader::{Reader, named_template};
 use super::rows::Rows;
 use super::test_rows::TestRow;
 use crate::bundled;
@@ -76,8 +77,16 @@ impl Setup {
         let max_seq_len = config.max_seq_len.unwrap_or(allowed).min(config.micro_batch_tokens);
         let names = resolve(&config)?;
         let reader = Reader { config: &config, tokenizer: &opened.tokenizer, max_seq_len };
-        let Parts { template, template_hash, train, mixed, mut validation, shared, report, mut files } =
-            parts(&reader, &names, progress)?;
+        let Parts {
+            template,
+            template_hash,
+            train,
+            mixed,
+            mut validation,
+            shared,
+            report,
+            mut files,
+        } = parts(&reader, &names, progress)?;
         if let Validation::File(path) = &names.validation {
             let own = [PathBuf::from(path)];
             let template = config.mixture.is_empty().then(|| template.clone());
@@ -243,11 +252,7 @@ fn resolve(config: &RunConfig) -> anyhow::Result<Resolved> {
 }
 
 /// Training and validation rows of one data set.
-fn divide(
-    tokens: &Tokens,
-    chosen: &Validation,
-    seed: u64,
-) -> anyhow::Result<(Rows, Rows)> {
+fn divide(tokens: &Tokens, chosen: &Validation, seed: u64) -> anyhow::Result<(Rows, Rows)> {
     let store = &tokens.store;
     let rows = store.len();
     let share = match chosen {
@@ -288,21 +293,23 @@ fn divide(
 
 /// What the settings want trained.
 fn method(config: &RunConfig, opened: &Opened) -> anyhow::Result<Method> {
-    if config.method == config::Method::Full {
-        if opened.adapter.is_some() {
-            return Err(bad_input(
-                "init_adapter continues a LoRA; with --method full merge it first (core-cli export \
-                 --merge) and train the merged model",
-            ));
-        }
-        return Ok(Method::Full);
-    }
-    if let Some(adapter) = &opened.adapter {
+    match &opened.adapter {
+        Some(_) if config.method == config::Method::Full => Err(bad_input(
+            "init_adapter continues a LoRA; with --method full merge it first (core-cli export \
+             --merge) and train the merged model",
+        )),
         // Shape and scale are the adapter's; dropout is the run's.
-        return Ok(Method::Lora(LoraConfig {
-            dropout: config.lora_dropout as f32,
-            ..adapter.lora
-        }));
+        Some(adapter) => {
+            Ok(Method::Lora(LoraConfig { dropout: config.lora_dropout as f32, ..adapter.lora }))
+        }
+        None => method_of(config, &opened.folder.config),
+    }
+}
+
+/// What the settings want trained of a model of this shape, from the start.
+pub fn method_of(config: &RunConfig, shape: &Config) -> anyhow::Result<Method> {
+    if config.method == config::Method::Full {
+        return Ok(Method::Full);
     }
     let rank = u32::try_from(config.lora_rank)
         .map_err(|_| bad_input(format!("lora_rank is {}", config.lora_rank)))?;
@@ -313,7 +320,7 @@ fn method(config: &RunConfig, opened: &Opened) -> anyhow::Result<Method> {
         dropout: config.lora_dropout as f32,
         targets: targets(&config.lora_targets)?,
     };
-    lora.validate(&opened.folder.config).map_err(|e| bad_input(e.to_string()))?;
+    lora.validate(shape).map_err(|e| bad_input(e.to_string()))?;
     Ok(Method::Lora(lora))
 }
 

@@ -1,12 +1,14 @@
 //! `core-cli data convert`
 
 use paddock_datasets::record::{BadRow, BadRows, Record};
+use paddock_datasets::shots::Prompter;
 use paddock_datasets::template::{Compiled, library};
 use serde_json::{Map, Value, json};
 
 use super::{Reading, Writing};
 use crate::data::output::{Manifest, Output};
 use crate::data::rows::{Teller, each_row, files};
+use crate::data::shots::{ShotArgs, with_shots};
 use crate::error::bad_input;
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,8 @@ pub struct Args {
     #[arg(long)]
     template: Option<String>,
     #[command(flatten)]
+    shots: ShotArgs,
+    #[command(flatten)]
     reading: Reading,
     #[command(flatten)]
     writing: Writing,
@@ -42,23 +46,24 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let paths = files(&args.files)?;
     let shape = Shape::new(&args)?;
-    let templates: Vec<(String, Compiled)> = match &args.template {
-        None => Vec::new(),
-        Some(name) => library::find(name)?
-            .iter()
-            .map(|t| Ok((t.name.clone(), t.compile()?)))
-            .collect::<paddock_datasets::Result<_>>()?,
-    };
+    let mut templates: Vec<(String, Compiled, Option<Prompter>)> = Vec::new();
+    for template in args.template.as_deref().map(library::find).transpose()?.unwrap_or_default() {
+        let compiled = template.compile()?;
+        let prompter = args.shots.prompter(&paths, &args.reading.options(), &compiled)?;
+        templates.push((template.name, compiled, prompter));
+    }
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
     let mut bad = BadRows::default();
     let mut without_answer = 0u64;
     let mut teller = Teller::new("converted");
+    let mut number = 0;
     each_row(&paths, &args.reading.options(), &mut teller, &mut |file, record| {
+        number += 1;
         let record = Record { columns: shape.apply(&record)?, ..record };
         if templates.is_empty() {
             return out.row(&record.columns);
         }
-        for (name, template) in &templates {
+        for (name, template, prompter) in &templates {
             match template.render(&record) {
                 Ok(rendered) if rendered.has_empty_answer() => without_answer += 1,
                 Ok(rendered) if rendered.answers().len() > 1 => {
@@ -69,6 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                     )));
                 }
                 Ok(rendered) => {
+                    let rendered = with_shots(prompter.as_ref(), rendered, number - 1, None)?;
                     let answer = rendered.last_answer().to_string();
                     out.row(&pair(name, rendered.prompt_only().text, answer))?;
                 }
@@ -89,7 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         inputs: &paths,
         settings: json!({
             "rename": args.rename, "only": args.only, "drop": args.drop, "number": args.number,
-            "add": args.add, "template": args.template,
+            "add": args.add, "template": args.template, "shots": args.shots.settings(),
         }),
         seed: None,
         found: json!({"without_answer": without_answer, "not_rendered": bad.total}),

@@ -153,9 +153,7 @@ impl Args {
             Some(name) => {
                 let known: Vec<&str> = record.names().collect();
                 let (row, known) = (record.row, known.join(", "));
-                Err(bad_input(format!(
-                    "row {row}: there is no column {name:?}; there are {known}"
-                )))
+                Err(bad_input(format!("row {row}: there is no column {name:?}; there are {known}")))
             }
         }
     }

@@ -367,7 +367,9 @@ fn report(
         println!("{:>9} rows  {}", file["rows"], args.out.join(name).display());
     }
     if rows > EXACT_ROWS as u64 {
-        println!("above {EXACT_ROWS} rows each is told its side by itself, so shares are about right");
+        println!(
+            "above {EXACT_ROWS} rows each is told its side by itself, so shares are about right"
+        );
     }
     if !looked {
         println!("near twins on two sides were not looked for");

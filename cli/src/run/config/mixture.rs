@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::RunConfig;
-use super::kinds::{Kind, KeyType};
+use super::kinds::{KeyType, Kind};
 
 /// Rows of a set that are used at most, unless it says otherwise (as FLAN does).
 pub const MOST_ROWS: u64 = 30_000;
@@ -105,7 +105,8 @@ impl RunConfig {
             }
         }
         if !self.hold_out.is_empty() && self.mixture.is_empty() {
-            let text = "hold_out keeps sets of a mixture for judging; write the data as [[mixture]] sets";
+            let text =
+                "hold_out keeps sets of a mixture for judging; write the data as [[mixture]] sets";
             say("hold_out", text.to_string());
         }
         if self.mixture_cap == 0 {
