@@ -34,6 +34,8 @@ pub struct Args {
 enum What {
     /// Optimizer steps on a dense batch (nothing shared, every token trained).
     Train(TrainArgs),
+    /// Rows read, rendered and tokenised.
+    Data(super::bench_data::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,8 +78,10 @@ fn parse_recompute(text: &str) -> Result<config::Recompute, String> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let What::Train(args) = args.what;
-    println!("{}", train(&args)?);
+    match args.what {
+        What::Train(args) => println!("{}", train(&args)?),
+        What::Data(args) => super::bench_data::run(&args)?,
+    }
     Ok(())
 }
 

@@ -149,11 +149,6 @@ impl Reader<'_> {
     ) -> anyhow::Result<Template> {
         let columns = wanted.columns;
         for (field, column) in columns {
-            if !["prompt", "input", "answer"].contains(&field.as_str()) {
-                return Err(bad_input(format!(
-                    "columns.{field}: there is no such field; a template reads prompt, input and answer"
-                )));
-            }
             if !detected.columns.is_empty() && !detected.columns.contains(column) {
                 return Err(bad_input(format!(
                     "columns.{field}: {} has no column `{column}`; it has {}",
@@ -163,6 +158,7 @@ impl Reader<'_> {
             }
         }
         let get = |field: &str| columns.get(field).map(String::as_str);
+        let parts = ["prompt", "input", "answer"];
         let mapped = columns.contains_key("prompt") && columns.contains_key("answer");
         let talks = [Layout::ShareGpt, Layout::Messages, Layout::Preference];
         // Conversations are best told as the model has learned to hold them.
@@ -184,6 +180,23 @@ impl Reader<'_> {
                     detected.columns.join(", ")
                 ))
             })?;
-        Ok(template.with_columns(get("prompt"), get("input"), get("answer")))
+        let mut template = template.with_columns(get("prompt"), get("input"), get("answer"));
+        let others = columns.iter().filter(|(field, _)| !parts.contains(&field.as_str()));
+        let fields: BTreeMap<String, String> =
+            others.map(|(field, column)| (field.clone(), column.clone())).collect();
+        if fields.is_empty() {
+            return Ok(template);
+        }
+        // Other fields are those of Jinja templates, which say themselves what they read.
+        let known = template.compile()?.variables();
+        if let Some(field) = fields.keys().find(|field| !known.contains(field)) {
+            let reads = if known.is_empty() { parts.join(", ") } else { known.join(", ") };
+            return Err(bad_input(format!(
+                "columns.{field}: there is no such field; the template {} reads {reads}",
+                template.name
+            )));
+        }
+        template.columns.fields = fields;
+        Ok(template)
     }
 }

@@ -13,3 +13,4 @@ mod sets;
 mod split;
 mod templates;
 mod tokenizers;
+mod tokens;

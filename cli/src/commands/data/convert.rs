@@ -28,6 +28,9 @@ pub struct Args {
     /// Write the text of a column as a number.
     #[arg(long, value_delimiter = ',')]
     number: Vec<String>,
+    /// Write another value where a column has this text: label:positive=1. May come often.
+    #[arg(long, value_name = "COLUMN:OLD=NEW")]
+    replace: Vec<String>,
     /// Add a column with the same text in each row.
     #[arg(long, value_name = "NAME=TEXT")]
     add: Vec<String>,
@@ -95,6 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         inputs: &paths,
         settings: json!({
             "rename": args.rename, "only": args.only, "drop": args.drop, "number": args.number,
+            "replace": args.replace,
             "add": args.add, "template": args.template, "shots": args.shots.settings(),
         }),
         seed: None,
@@ -121,6 +125,7 @@ struct Shape<'a> {
     args: &'a Args,
     rename: Vec<(&'a str, &'a str)>,
     add: Vec<(&'a str, &'a str)>,
+    replace: Vec<(&'a str, &'a str, &'a str)>,
 }
 
 impl Shape<'_> {
@@ -135,7 +140,16 @@ impl Shape<'_> {
         pairs("add", &args.add)?;
         let rename = args.rename.iter().filter_map(|text| text.split_once('=')).collect();
         let add = args.add.iter().filter_map(|text| text.split_once('=')).collect();
-        Ok(Shape { args, rename, add })
+        let mut replace = Vec::new();
+        for text in &args.replace {
+            let cut = text.split_once(':').and_then(|(column, rest)| {
+                rest.split_once('=').map(|(old, new)| (column, old, new))
+            });
+            replace.push(
+                cut.ok_or_else(|| bad_input(format!("--replace {text}: expected COLUMN:OLD=NEW")))?,
+            );
+        }
+        Ok(Shape { args, rename, add, replace })
     }
 
     fn apply(&self, record: &Record) -> anyhow::Result<Map<String, Value>> {
@@ -154,6 +168,10 @@ impl Shape<'_> {
             }
             let new =
                 self.rename.iter().find(|(old, _)| old == name).map_or(name.as_str(), |p| p.1);
+            let other = value.as_str().and_then(|text| {
+                self.replace.iter().find(|(column, old, _)| *column == new && *old == text)
+            });
+            let value = &other.map_or_else(|| value.clone(), |(_, _, text)| Value::from(*text));
             let value = match value {
                 Value::String(text) if self.args.number.iter().any(|n| n == new) => number(text)
                     .ok_or_else(|| {
