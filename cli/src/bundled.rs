@@ -119,7 +119,7 @@ fn unpacked(name: &str, files: Files) -> anyhow::Result<PathBuf> {
     let mut hash = Sha256::new();
     files.iter().for_each(|(_, bytes)| hash.update(bytes));
     let digest: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
-    let dir = cache().join(format!("{name}-{digest}"));
+    let dir = cache_folder().join(format!("{name}-{digest}"));
     if files.iter().all(|(file, bytes)| is_whole(&dir.join(file), bytes)) {
         return Ok(dir);
     }
@@ -143,8 +143,8 @@ fn is_whole(path: &Path, bytes: &[u8]) -> bool {
     std::fs::read(path).is_ok_and(|found| found == bytes)
 }
 
-/// Where built-in files are written: PADDOCK_CACHE, or the system's folder for such things.
-pub fn cache() -> PathBuf {
+/// Where built-in files and tokens are written: PADDOCK_CACHE, or the system's folder for such things.
+pub fn cache_folder() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let system = || {
         if cfg!(windows) {

@@ -184,7 +184,7 @@ pub fn device(machine: &Machine) -> anyhow::Result<Device> {
     let options = Options {
         threads: threads.unwrap_or(0) as usize,
         device: name.clone(),
-        kernel_cache: Some(bundled::cache().join("kernels")),
+        kernel_cache: Some(bundled::cache_folder().join("kernels")),
         progress: Some(tell()),
         ..Options::default()
     };

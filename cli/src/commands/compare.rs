@@ -51,10 +51,8 @@ fn compare(args: &Args) -> anyhow::Result<()> {
     let any: Any = toml::load(&args.study)?;
     let name = course::name(any.name.as_deref(), &args.study);
     let out = any.out.map_or_else(|| Path::new("results").join(&name), PathBuf::from);
-    let device = Device {
-        machine: args.machine.clone(),
-        micro_batch_tokens: args.micro_batch_tokens,
-    };
+    let device =
+        Device { machine: args.machine.clone(), micro_batch_tokens: args.micro_batch_tokens };
     let result = match any.kind {
         StudyKind::Compare => methods(args, &name, &out, device),
         StudyKind::Transfer => transferred(args, &name, &out, device),

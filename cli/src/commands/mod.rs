@@ -1,6 +1,7 @@
 //! The subcommands, one small file each.
 
 mod bench;
+mod bench_data;
 mod chat;
 mod compare;
 mod data;

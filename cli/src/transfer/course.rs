@@ -184,7 +184,8 @@ impl Bench<'_> {
             drop_long: true,
             seed,
         };
-        let run = Run { opened, device: self.device.clone(), request: &request, signals: self.signals };
+        let run =
+            Run { opened, device: self.device.clone(), request: &request, signals: self.signals };
         let mut all = Vec::new();
         for &k in &self.study.shots {
             let pool = self.held.pool.as_ref().filter(|_| k > 0);

@@ -14,3 +14,4 @@ mod sets;
 mod split;
 mod templates;
 mod tokenizers;
+mod tokens;

@@ -15,6 +15,7 @@ impl RunConfig {
         self.check_lora(&mut found);
         self.check_validation(&mut found);
         self.check_counts(&mut found);
+        self.check_mixture(&mut found);
         found
     }
 
