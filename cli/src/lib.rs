@@ -10,6 +10,7 @@ pub mod error;
 pub mod eval;
 pub mod generate;
 pub mod group;
+pub mod machine;
 pub mod model;
 pub mod open;
 pub mod pretrain;

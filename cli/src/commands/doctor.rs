@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::machine::memory;
 use crate::train::report::bytes;
 
 #[derive(Debug, clap::Args)]
@@ -9,17 +10,6 @@ pub struct Args {
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// Memory of the machine: (all, free now), in bytes.
-fn memory() -> (u64, u64) {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kib.unwrap_or(0) * 1024
-    };
-    (field("MemTotal:"), field("MemAvailable:"))
 }
 
 /// Runs the command.

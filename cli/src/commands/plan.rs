@@ -12,6 +12,9 @@ use crate::train::{Launch, train};
 pub struct Args {
     /// A RUN.toml with settings; flags win over it.
     run_toml: Option<PathBuf>,
+    /// Do a little of the run, in memory alone, to tell how long it will take.
+    #[arg(long)]
+    measure: bool,
     /// Print the plan as JSON.
     #[arg(long)]
     json: bool,
@@ -47,6 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         flags: args.config.flags,
         set: args.config.set,
         plan_only: true,
+        measure: args.measure,
         ..Launch::default()
     };
     let mut keeper = Keeper::default();

@@ -50,6 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         resume: args.resume,
         allow_changes: args.allow_changes,
         plan_only: false,
+        measure: false,
     };
     let signals = Signals::install()?;
     let mut listener: Box<dyn Listener> = match args.events {

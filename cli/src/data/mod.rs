@@ -2,4 +2,6 @@
 
 pub mod output;
 pub mod rows;
+pub mod shelf;
 pub mod show;
+pub mod table;

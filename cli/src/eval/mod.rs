@@ -28,4 +28,5 @@ pub mod shots;
 pub mod statistics;
 mod tell;
 pub mod templates;
+pub mod votes;
 pub mod words;

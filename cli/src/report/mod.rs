@@ -2,9 +2,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `curves.rs` | the curves by themselves: SVG, CSV |
 //! | `html.rs` | the page, tables, escaping |
 //! | `plot.rs` | line plots |
 
+pub mod curves;
 pub mod html;
 pub mod plot;
 

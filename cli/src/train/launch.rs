@@ -10,6 +10,7 @@ use super::forecast::forecast;
 use super::go::{Clock, Loop, Outlets};
 use super::judge;
 use super::outcome;
+use super::probe::probe;
 use super::report::Listener;
 use super::samples;
 use super::session::{Session, checkpoint_bytes};
@@ -48,6 +49,8 @@ pub struct Launch {
     pub allow_changes: bool,
     /// Stop after the plan.
     pub plan_only: bool,
+    /// With `plan_only`: do a little of the run, in memory alone, to tell how long it will take.
+    pub measure: bool,
 }
 
 /// How a run ended.
@@ -80,8 +83,12 @@ pub fn train(
         listener.event(&Event::Warning(Warning { message }))?;
     }
     let mut session = Session::plan(&setup)?;
-    let plan = forecast(&session);
+    let mut plan = forecast(&session);
     if launch.plan_only {
+        if launch.measure {
+            session.begin()?;
+            plan.seconds = probe(&mut session, signals)?;
+        }
         listener.event(&Event::Plan(plan))?;
         return Ok(Ended { reason: Reason::Finished, folder: PathBuf::new() });
     }

@@ -7,6 +7,7 @@ pub mod go;
 pub mod judge;
 pub mod launch;
 pub mod outcome;
+pub mod probe;
 pub mod report;
 pub mod samples;
 pub mod session;

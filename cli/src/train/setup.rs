@@ -262,7 +262,7 @@ impl Reader<'_> {
             .ok_or_else(|| bad_input("no data file is named; give one with --data"))?;
         let read = ReadOptions { skip_bad: self.config.skip_bad, ..ReadOptions::default() };
         let detected = paddock_datasets::readers::open(first, &read)?.detected().clone();
-        let template = self.with_columns(first, template, &detected)?;
+        let template = template_for(self.config, first, template, &detected)?;
         let over_length = match self.config.over_length {
             config::OverLength::Drop => OverLength::Drop,
             config::OverLength::CutPrompt => OverLength::CutPrompt,
@@ -279,43 +279,43 @@ impl Reader<'_> {
         let prepared = load_examples(paths, &options, self.tokenizer, progress)?;
         Ok((template, prepared))
     }
+}
 
-    /// The named template, or the one that the data's layout calls for, with the mapped columns.
-    fn with_columns(
-        &self,
-        file: &Path,
-        template: Option<Template>,
-        detected: &Detected,
-    ) -> anyhow::Result<Template> {
-        let columns = &self.config.columns;
-        for (field, column) in columns {
-            if !["prompt", "input", "answer"].contains(&field.as_str()) {
-                return Err(bad_input(format!(
-                    "columns.{field}: there is no such field; a template reads prompt, input and answer"
-                )));
-            }
-            if !detected.columns.is_empty() && !detected.columns.contains(column) {
-                return Err(bad_input(format!(
-                    "columns.{field}: {} has no column `{column}`; it has {}",
-                    file.display(),
-                    detected.columns.join(", ")
-                )));
-            }
+/// The named template, or the one that the data's layout calls for, with the mapped columns.
+pub fn template_for(
+    config: &RunConfig,
+    file: &Path,
+    template: Option<Template>,
+    detected: &Detected,
+) -> anyhow::Result<Template> {
+    let columns = &config.columns;
+    for (field, column) in columns {
+        if !["prompt", "input", "answer"].contains(&field.as_str()) {
+            return Err(bad_input(format!(
+                "columns.{field}: there is no such field; a template reads prompt, input and answer"
+            )));
         }
-        let get = |field: &str| columns.get(field).map(String::as_str);
-        let mapped = columns.contains_key("prompt") && columns.contains_key("answer");
-        let template = template
-            .or_else(|| Template::for_layout(detected))
-            .or_else(|| mapped.then(Template::prompt))
-            .ok_or_else(|| {
-                bad_input(format!(
-                    "{}: {}. Say which columns are prompt and answer: --columns prompt=NAME \
-                     --columns answer=NAME (columns here: {})",
-                    file.display(),
-                    detected.why,
-                    detected.columns.join(", ")
-                ))
-            })?;
-        Ok(template.with_columns(get("prompt"), get("input"), get("answer")))
+        if !detected.columns.is_empty() && !detected.columns.contains(column) {
+            return Err(bad_input(format!(
+                "columns.{field}: {} has no column `{column}`; it has {}",
+                file.display(),
+                detected.columns.join(", ")
+            )));
+        }
     }
+    let get = |field: &str| columns.get(field).map(String::as_str);
+    let mapped = columns.contains_key("prompt") && columns.contains_key("answer");
+    let template = template
+        .or_else(|| Template::for_layout(detected))
+        .or_else(|| mapped.then(Template::prompt))
+        .ok_or_else(|| {
+            bad_input(format!(
+                "{}: {}. Say which columns are prompt and answer: --columns prompt=NAME \
+                 --columns answer=NAME (columns here: {})",
+                file.display(),
+                detected.why,
+                detected.columns.join(", ")
+            ))
+        })?;
+    Ok(template.with_columns(get("prompt"), get("input"), get("answer")))
 }

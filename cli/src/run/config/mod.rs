@@ -9,6 +9,7 @@ pub mod diff;
 mod flags;
 mod kinds;
 mod layers;
+pub mod presets;
 mod record;
 #[cfg(test)]
 mod tests;
