@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use paddock_core::backend::Backend;
-use paddock_core::decode::{Cache, Sampler, extend, sample};
+pub use paddock_core::decode::Sampler;
+use paddock_core::decode::{Cache, extend, sample};
 use paddock_core::model::Model;
 use paddock_core::model::init;
 use paddock_core::philox::{Philox, Stream};
@@ -65,6 +66,38 @@ pub struct Answer {
     pub stop: Stop,
 }
 
+/// A token as it was said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// Text that became whole with it; empty while a character is not.
+    pub text: String,
+    /// Its probability among all tokens, before temperature and the like.
+    pub probability: f32,
+    /// The likeliest tokens at this place with their probabilities, the likeliest first.
+    pub likeliest: Vec<(String, f32)>,
+}
+
+/// Tokens of [`Said::likeliest`].
+const LIKELIEST: usize = 4;
+
+/// Probability of one token among logits (V), and the likeliest ones.
+fn chances(logits: &[f32], token: u32) -> (f32, Vec<(u32, f32)>) {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|x| f64::from(x - most).exp()).sum();
+    let chance = |x: f32| (f64::from(x - most).exp() / sum) as f32;
+    let mut first: Vec<(u32, f32)> = Vec::with_capacity(LIKELIEST + 1);
+    for (id, &logit) in logits.iter().enumerate() {
+        if first.len() == LIKELIEST && first.last().is_some_and(|(_, least)| logit <= *least) {
+            continue;
+        }
+        let place = first.partition_point(|(_, other)| *other >= logit);
+        first.insert(place, (id as u32, logit));
+        first.truncate(LIKELIEST);
+    }
+    let own = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+    (chance(own), first.into_iter().map(|(id, logit)| (id, chance(logit))).collect())
+}
+
 /// What an answer is made with.
 pub struct Speaker<'a> {
     /// The machine.
@@ -84,6 +117,17 @@ impl Speaker<'_> {
         &mut self,
         prompt: &[u32],
         settings: &Generation,
+        each: &mut dyn FnMut(&str) -> bool,
+    ) -> anyhow::Result<Answer> {
+        self.speak(prompt, settings, &mut None, each)
+    }
+
+    /// The same; `seen` hears of every token with its probability, where somebody listens.
+    fn speak(
+        &mut self,
+        prompt: &[u32],
+        settings: &Generation,
+        seen_by: &mut Option<&mut dyn FnMut(Said)>,
         each: &mut dyn FnMut(&str) -> bool,
     ) -> anyhow::Result<Answer> {
         let limit = self.plan.capacity.positions.min(self.plan.capacity.cache_rows);
@@ -112,6 +156,8 @@ impl Speaker<'_> {
             let mut logits =
                 extend(self.b, self.model, self.plan, &mut cache, &[(node, &next)])?.remove(0);
             let index = tokens.len() as u64;
+            // Sampling changes the numbers.
+            let before = seen_by.as_ref().map(|_| logits.clone());
             let token = sample(&mut logits, &settings.sampler, &seen, &random, 0, index);
             let Some(token) = token else {
                 anyhow::bail!("the model's output holds no finite number; its weights are damaged");
@@ -124,6 +170,12 @@ impl Speaker<'_> {
             next = vec![token];
             let piece = decoder.push(token)?;
             text.push_str(&piece);
+            if let (Some(listen), Some(before)) = (seen_by.as_mut(), before) {
+                let (probability, first) = chances(&before, token);
+                let word = |id| self.tokenizer.token_text(id).unwrap_or_default();
+                let likeliest = first.into_iter().map(|(id, p)| (word(id), p)).collect();
+                listen(Said { text: piece.clone(), probability, likeliest });
+            }
             if !piece.is_empty() && !each(&piece) {
                 break Stop::Interrupted;
             }
@@ -179,10 +231,31 @@ impl<'a> Voice<'a> {
         settings: &Generation,
         each: &mut dyn FnMut(&str) -> bool,
     ) -> anyhow::Result<Answer> {
+        self.speak(prompt, settings, &mut None, each)
+    }
+
+    /// The same; `seen_by` hears of every token with its probability.
+    pub fn answer_seen(
+        &mut self,
+        prompt: &[u32],
+        settings: &Generation,
+        seen_by: &mut dyn FnMut(Said),
+        each: &mut dyn FnMut(&str) -> bool,
+    ) -> anyhow::Result<Answer> {
+        self.speak(prompt, settings, &mut Some(seen_by), each)
+    }
+
+    fn speak(
+        &mut self,
+        prompt: &[u32],
+        settings: &Generation,
+        seen_by: &mut Option<&mut dyn FnMut(Said)>,
+        each: &mut dyn FnMut(&str) -> bool,
+    ) -> anyhow::Result<Answer> {
         let tokenizer = &self.opened.tokenizer;
         let mut speaker =
             Speaker { b: &mut *self.b, model: &self.model, plan: &self.plan, tokenizer };
-        speaker.answer(prompt, settings, each)
+        speaker.speak(prompt, settings, seen_by, each)
     }
 }
 
@@ -215,4 +288,19 @@ pub fn conversation_template(
          give the prompt as it is with --raw.",
         Template::BUILT_IN.join(", ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chances_are_a_softmax_and_its_largest() {
+        let logits = [1.0f32, 3.0, -2.0, 3.5, 0.0, 2.0];
+        let (own, first) = chances(&logits, 1);
+        let sum: f32 = logits.iter().map(|x| x.exp()).sum();
+        assert!((own - 3.0f32.exp() / sum).abs() < 1e-6);
+        assert_eq!(first.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [3, 1, 5, 0]);
+        assert!((first[0].1 - 3.5f32.exp() / sum).abs() < 1e-6);
+    }
 }

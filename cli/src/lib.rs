@@ -12,6 +12,7 @@ pub mod generate;
 pub mod group;
 pub mod guard;
 pub mod judge;
+pub mod machine;
 pub mod model;
 pub mod open;
 pub mod prepare_device;

@@ -137,6 +137,13 @@ pub fn inspect(
     Ok((detected, work.found))
 }
 
+/// Looks at rows in memory: columns, and lengths in words.
+pub fn of_rows(rows: &[Record]) -> Result<Inspection> {
+    let mut work = Work::default();
+    work.chunk(rows, Lens::default())?;
+    Ok(work.found)
+}
+
 #[derive(Default)]
 struct Work {
     found: Inspection,

@@ -4,6 +4,7 @@ use paddock_kernels::wgpu::{AdapterReport, Tier, describe_adapters};
 use paddock_kernels::{Kind, automatic, describe_cuda, describe_machine};
 use serde_json::json;
 
+use crate::machine::memory;
 use crate::train::report::bytes;
 
 #[derive(Debug, clap::Args)]
@@ -11,17 +12,6 @@ pub struct Args {
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// Memory of the machine: (all, free now), in bytes.
-fn memory() -> (u64, u64) {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kib.unwrap_or(0) * 1024
-    };
-    (field("MemTotal:"), field("MemAvailable:"))
 }
 
 /// The tier that `--backend wgpu` would use on an adapter, and why.

@@ -35,10 +35,14 @@ impl Look {
 }
 
 /// A piece of the row.
-struct Piece {
-    text: String,
-    trained: bool,
-    special: bool,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Its text; a token that is half a character adds its text to the next one.
+    pub text: String,
+    /// Whether the loss counts it.
+    pub trained: bool,
+    /// Whether it is a special token.
+    pub special: bool,
 }
 
 /// The row as one text. With a tokenizer it is the tokens that training sees, BOS and EOS included; without
@@ -48,11 +52,15 @@ pub fn row(
     tokenizer: Option<&Tokenizer>,
     rendered: &Rendered,
 ) -> anyhow::Result<String> {
-    let pieces = match tokenizer {
-        Some(tokenizer) => tokens(tokenizer, rendered)?,
-        None => spans(rendered),
-    };
-    Ok(paint(look, &pieces))
+    Ok(paint(look, &pieces(tokenizer, rendered)?))
+}
+
+/// The row in pieces: its tokens as training sees them, or its spans where there is no tokenizer.
+pub fn pieces(tokenizer: Option<&Tokenizer>, rendered: &Rendered) -> anyhow::Result<Vec<Piece>> {
+    match tokenizer {
+        Some(tokenizer) => tokens(tokenizer, rendered),
+        None => Ok(spans(rendered)),
+    }
 }
 
 fn tokens(tokenizer: &Tokenizer, rendered: &Rendered) -> anyhow::Result<Vec<Piece>> {

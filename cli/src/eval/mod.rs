@@ -31,4 +31,5 @@ pub mod statistics;
 pub mod suite;
 mod tell;
 pub mod templates;
+pub mod votes;
 pub mod words;

@@ -3,10 +3,12 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `chart.rs` | bars, and curves over named places |
+//! | `curves.rs` | the curves by themselves: SVG, CSV |
 //! | `html.rs` | the page, tables, escaping |
 //! | `plot.rs` | line plots |
 
 pub mod chart;
+pub mod curves;
 pub mod html;
 pub mod plot;
 

@@ -93,6 +93,20 @@ pub struct Plan {
     pub memory_bytes: u64,
     /// Bytes of one checkpoint.
     pub checkpoint_bytes: u64,
+    /// How long the run will take, if that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<Seconds>,
+}
+
+/// A time that is known within limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// At least.
+    #[serde(with = "number")]
+    pub low: f64,
+    /// At most, if nothing else disturbs the machine.
+    #[serde(with = "number")]
+    pub high: f64,
 }
 
 /// A set of a mixture.
@@ -310,12 +324,13 @@ impl Event {
 }
 
 /// Every kind, as written.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "start",
     "plan",
     "step",
     "eval",
     "sample",
+    "judged",
     "checkpoint",
     "warning",
     "pause",
@@ -335,6 +350,7 @@ mod tests {
             Event::Step(Step::default()),
             Event::Eval(Eval { exact_match: Some(0.5), ..Eval::default() }),
             Event::Sample(Sample { base: Some("a".into()), ..Sample::default() }),
+            Event::Judged(Judged::default()),
             Event::Checkpoint(SavedCheckpoint::default()),
             Event::Warning(Warning::default()),
             Event::Pause(Pause::default()),

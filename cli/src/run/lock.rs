@@ -143,6 +143,20 @@ impl Drop for Lock {
     }
 }
 
+/// Who uses the run folder `dir` now; nobody if its lock is free or cannot be asked.
+pub fn holder(dir: &Path) -> Option<Holder> {
+    let path = dir.join(LOCK_FILE);
+    let file = File::open(&path).ok()?;
+    match file.try_lock_shared() {
+        // Let go of again at once, when the file is closed.
+        Ok(()) => None,
+        Err(TryLockError::WouldBlock) => Some(read_holder(&path).unwrap_or_default()),
+        Err(TryLockError::Error(_)) => {
+            read_holder(&path).filter(|holder| holder.is_gone() == Some(false))
+        }
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let meta = std::fs::symlink_metadata(path);
     if meta.is_ok_and(|meta| !meta.is_file()) {

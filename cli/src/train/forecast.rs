@@ -83,5 +83,6 @@ pub fn forecast(session: &Session<'_>) -> Plan {
         memory_bytes: memory.iter().map(|m| m.count).sum(),
         memory,
         checkpoint_bytes: checkpoint_bytes(&session.model),
+        seconds: None,
     }
 }

@@ -19,6 +19,7 @@ use crate::model::export::{Export, Source};
 use crate::report::RunReport;
 use crate::run::checkpoint::find_step;
 use crate::run::config::RunFile;
+use crate::run::ending::{ENDING_VERSION, Ending};
 use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{self, Line};
@@ -142,14 +143,18 @@ pub fn finish(
         verdict = Some(message);
     }
     write_report(session, &out, file, &list, judged.as_ref(), verdict.as_deref())?;
-    out.listener.event(&Event::Done(Done {
+    let done = Done {
         reason,
         step: session.run.step,
         best_step: best,
         out: path.display().to_string(),
         elapsed_s,
         exit_code: if reason == Reason::Interrupted { EXIT_INTERRUPTED } else { 0 },
-    }))?;
+    };
+    let plan = session.forecast.clone();
+    let ending = Ending { version: ENDING_VERSION, done: done.clone(), plan, verdict, judged };
+    ending.write(out.storage, &out.folder.ending())?;
+    out.listener.event(&Event::Done(done))?;
     Ok(Ended { reason, folder: path })
 }
 

@@ -10,13 +10,14 @@ use serde::Serialize;
 use super::capacity::capacity;
 use super::fits::{Alternative, Shape};
 use super::forecast::{forecast, resident_bytes};
-use super::probe::{Probe, probe};
+use super::probe::{limits, probe};
 use super::report::{bytes, count, duration};
 use super::session::{Session, checkpoint_bytes, recompute};
 use super::setup::{Setup, method_of};
 use crate::open::{Machine, backend};
 use crate::run::config::RunConfig;
 use crate::run::events::{Count, Plan};
+use crate::run::signals::Signals;
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -50,7 +51,7 @@ impl Planned {
 /// Of a run that is ready to start. With `probes` some steps are made, if they fit into memory.
 pub fn of_run(setup: &Setup, probes: bool) -> anyhow::Result<Planned> {
     let mut session = Session::plan(setup)?;
-    let plan = forecast(&session);
+    let mut plan = forecast(&session);
     let regions = session.plan.sizes.total_bytes(&*session.b);
     let files = &setup.opened.folder.files;
     let capacity = capacity(setup);
@@ -67,16 +68,17 @@ pub fn of_run(setup: &Setup, probes: bool) -> anyhow::Result<Planned> {
     let alternatives = shape.alternatives(&*session.b)?;
     let free_bytes = free_memory() + resident_bytes();
     let found = if probes && (free_bytes == 0 || plan.memory_bytes <= free_bytes) {
-        Some(probe(&mut session)?)
+        probe(&mut session, &Signals::default())?
     } else {
         None
     };
     let every = setup.config.eval_every.unwrap_or(setup.steps_per_epoch()).max(1);
     let evaluations = 1 + plan.steps.div_ceil(every);
-    let total = |p: Probe| p.step_s * plan.steps as f64 + p.eval_s * evaluations as f64;
+    let total_s = found.map(|probe| probe.total_s(plan.steps, evaluations));
+    plan.seconds = total_s.map(limits);
     Ok(Planned {
         step_s: found.map(|p| p.step_s),
-        total_s: found.map(total),
+        total_s,
         disk_bytes: plan.checkpoint_bytes * kept(&setup.config),
         cost: None,
         free_bytes,

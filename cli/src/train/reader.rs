@@ -141,62 +141,71 @@ impl Reader<'_> {
     }
 
     /// The named template, or the one that the data's layout calls for, with the mapped columns.
+
     fn with_columns(
         &self,
         file: &Path,
         wanted: &Wanted<'_>,
         detected: &Detected,
     ) -> anyhow::Result<Template> {
-        let columns = wanted.columns;
-        for (field, column) in columns {
-            if !detected.columns.is_empty() && !detected.columns.contains(column) {
-                return Err(bad_input(format!(
-                    "columns.{field}: {} has no column `{column}`; it has {}",
-                    file.display(),
-                    detected.columns.join(", ")
-                )));
-            }
-        }
-        let get = |field: &str| columns.get(field).map(String::as_str);
-        let parts = ["prompt", "input", "answer"];
-        let mapped = columns.contains_key("prompt") && columns.contains_key("answer");
         let talks = [Layout::ShareGpt, Layout::Messages, Layout::Preference];
         // Conversations are best told as the model has learned to hold them.
-        let own = (talks.contains(&detected.layout) && self.tokenizer.chat_template().is_some())
-            .then(|| self.template(CHAT))
-            .transpose()?;
-        let template = wanted
-            .template
-            .clone()
-            .or(own)
-            .or_else(|| Template::for_layout(detected))
-            .or_else(|| mapped.then(Template::prompt))
-            .ok_or_else(|| {
-                bad_input(format!(
-                    "{}: {}. Say which columns are prompt and answer: --columns prompt=NAME \
-                     --columns answer=NAME (columns here: {})",
-                    file.display(),
-                    detected.why,
-                    detected.columns.join(", ")
-                ))
-            })?;
-        let mut template = template.with_columns(get("prompt"), get("input"), get("answer"));
-        let others = columns.iter().filter(|(field, _)| !parts.contains(&field.as_str()));
-        let fields: BTreeMap<String, String> =
-            others.map(|(field, column)| (field.clone(), column.clone())).collect();
-        if fields.is_empty() {
-            return Ok(template);
-        }
-        // Other fields are those of Jinja templates, which say themselves what they read.
-        let known = template.compile()?.variables();
-        if let Some(field) = fields.keys().find(|field| !known.contains(field)) {
-            let reads = if known.is_empty() { parts.join(", ") } else { known.join(", ") };
+        let own = (wanted.template.is_none()
+            && talks.contains(&detected.layout)
+            && self.tokenizer.chat_template().is_some())
+        .then(|| self.template(CHAT))
+        .transpose()?;
+        template_for(wanted.columns, file, wanted.template.clone().or(own), detected)
+    }
+}
+
+/// The given template, or the one that the data's layout calls for, with the mapped columns.
+pub fn template_for(
+    columns: &BTreeMap<String, String>,
+    file: &Path,
+    template: Option<Template>,
+    detected: &Detected,
+) -> anyhow::Result<Template> {
+    for (field, column) in columns {
+        if !detected.columns.is_empty() && !detected.columns.contains(column) {
             return Err(bad_input(format!(
-                "columns.{field}: there is no such field; the template {} reads {reads}",
-                template.name
+                "columns.{field}: {} has no column `{column}`; it has {}",
+                file.display(),
+                detected.columns.join(", ")
             )));
         }
-        template.columns.fields = fields;
-        Ok(template)
     }
+    let get = |field: &str| columns.get(field).map(String::as_str);
+    let parts = ["prompt", "input", "answer"];
+    let mapped = columns.contains_key("prompt") && columns.contains_key("answer");
+    let template = template
+        .or_else(|| Template::for_layout(detected))
+        .or_else(|| mapped.then(Template::prompt))
+        .ok_or_else(|| {
+            bad_input(format!(
+                "{}: {}. Say which columns are prompt and answer: --columns prompt=NAME \
+                 --columns answer=NAME (columns here: {})",
+                file.display(),
+                detected.why,
+                detected.columns.join(", ")
+            ))
+        })?;
+    let mut template = template.with_columns(get("prompt"), get("input"), get("answer"));
+    let others = columns.iter().filter(|(field, _)| !parts.contains(&field.as_str()));
+    let fields: BTreeMap<String, String> =
+        others.map(|(field, column)| (field.clone(), column.clone())).collect();
+    if fields.is_empty() {
+        return Ok(template);
+    }
+    // Other fields are those of Jinja templates, which say themselves what they read.
+    let known = template.compile()?.variables();
+    if let Some(field) = fields.keys().find(|field| !known.contains(field)) {
+        let reads = if known.is_empty() { parts.join(", ") } else { known.join(", ") };
+        return Err(bad_input(format!(
+            "columns.{field}: there is no such field; the template {} reads {reads}",
+            template.name
+        )));
+    }
+    template.columns.fields = fields;
+    Ok(template)
 }

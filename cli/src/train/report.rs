@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::run::events::{Done, Event, Judged, Plan, Reason, Sample, Share};
+use crate::run::events::{Done, Event, Judged, Plan, Reason, Sample, Seconds, Share};
 
 /// Whoever listens to a run.
 pub trait Listener {
@@ -204,6 +204,9 @@ pub fn plan_text(plan: &Plan) -> String {
         plan.memory.iter().map(|m| format!("{} {}", m.name, bytes(m.count))).collect();
     text.push_str(&format!("Memory     {} ({})\n", bytes(plan.memory_bytes), parts.join(", ")));
     text.push_str(&format!("Disk       {} a checkpoint", bytes(plan.checkpoint_bytes)));
+    if let Some(seconds) = plan.seconds {
+        text.push_str(&format!("\nTime       {}", time_range(seconds)));
+    }
     text
 }
 
@@ -274,6 +277,15 @@ pub fn duration(d: Duration) -> String {
         60..=3599 => format!("{} min {} s", s / 60, s % 60),
         _ => format!("{} h {} min", s / 3600, s / 60 % 60),
     }
+}
+
+/// "2 min 10 s to 3 min 40 s"
+pub fn time_range(seconds: Seconds) -> String {
+    let word = |s: f64| {
+        let step = if s >= 100.0 { 10.0 } else { 1.0 };
+        duration(Duration::from_secs((s.clamp(1.0, 1e9) / step).round() as u64 * step as u64))
+    };
+    format!("{} to {}", word(seconds.low), word(seconds.high))
 }
 
 fn trim(x: f64) -> String {

@@ -18,7 +18,7 @@ const INSIDE: [(&str, &[&str]); 8] = [
 ];
 
 /// Packages from outside that only some folders may use. `tests` may use all.
-const OUTSIDE: [(&str, &[&str]); 12] = [
+const OUTSIDE: [(&str, &[&str]); 14] = [
     ("wgpu", &["kernels"]),
     ("naga", &["kernels"]),
     ("cust", &["kernels", "kernels/cuda-shim", "kernels/ptx-emulator"]),
@@ -26,7 +26,9 @@ const OUTSIDE: [(&str, &[&str]); 12] = [
     ("rayon", &["kernels", "datasets"]),
     ("egui", &["gui"]),
     ("eframe", &["gui"]),
+    ("egui_kittest", &["gui"]),
     ("egui_plot", &["gui"]),
+    ("image", &["gui"]),
     ("rfd", &["gui"]),
     ("anyhow", &["cli", "gui"]),
     ("memmap2", &["cli"]),
@@ -171,6 +173,21 @@ fn datasets_know_two_modules_of_the_core() {
     let strangers: Vec<_> = all.iter().filter(|(_, m)| m != "forest" && m != "philox").collect();
     assert!(strangers.is_empty(), "datasets may use forest and philox only: {strangers:?}");
     assert!(!all.is_empty(), "the scanner finds what is there");
+}
+
+/// The app drives the command line's library: what computes is none of its business.
+#[test]
+fn the_app_names_no_back_end() {
+    let sources = files(&["rs"]);
+    let app: Vec<_> = sources.iter().filter(|s| s.path.starts_with("gui/src")).collect();
+    assert!(app.len() > 10, "the scanner finds what is there");
+    for source in app {
+        let code = code(&source.text);
+        let strange = ["paddock_core", "paddock_kernels", "Cpu", "Cuda", "Reference"];
+        let found = words(&code).find(|(_, word)| strange.contains(word));
+        assert!(found.is_none(), "{}: {found:?}", source.path);
+    }
+    assert!(named("gui/src", "paddock_cli").iter().any(|(_, module)| module == "run"));
 }
 
 /// An op has one name everywhere: `NAME.rs` in the reference and on the CPU, `NAME*.wgsl`, `NAME*.ptx`.

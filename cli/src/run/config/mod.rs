@@ -10,6 +10,7 @@ mod flags;
 mod kinds;
 mod layers;
 pub mod mixture;
+pub mod presets;
 mod record;
 #[cfg(test)]
 mod tests;

@@ -195,6 +195,11 @@ impl RunFolder {
         self.path.join("samples.jsonl")
     }
 
+    /// How the run ended, in a few words and numbers.
+    pub fn ending(&self) -> PathBuf {
+        self.path.join(super::ending::ENDING)
+    }
+
     /// The report.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")

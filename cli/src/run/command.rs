@@ -1,0 +1,53 @@
+//! A command as a person would type it, so that what an app does can be repeated in a terminal.
+
+use super::config::Key;
+
+/// `core-cli COMMAND --key value …` for flags in the order given.
+pub fn arguments(command: &str, flags: &[(String, String)]) -> Vec<String> {
+    let mut list = vec![command.to_string()];
+    for (key, value) in flags {
+        let name = Key::find(key).map_or_else(|| key.replace('_', "-"), Key::flag);
+        list.push(format!("--{name}"));
+        list.push(value.clone());
+    }
+    list
+}
+
+/// The arguments as one line for a shell, quoted where that is needed.
+pub fn line(program: &str, arguments: &[String]) -> String {
+    let words = std::iter::once(program).chain(arguments.iter().map(String::as_str));
+    words.map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// POSIX quoting: what is not plainly harmless stands in single quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_shell_reads_the_line_as_it_was_meant() -> std::io::Result<()> {
+        let flags = [
+            ("data", "it's a file; $HOME `x` \"y\".csv"),
+            ("columns", "prompt=the question"),
+            ("lr", "2e-3"),
+            ("out", ""),
+        ];
+        let flags: Vec<(String, String)> =
+            flags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let list = arguments("train", &flags);
+        let script = line("printf", &[vec!["%s\\n".to_string()], list.clone()].concat());
+        let output = std::process::Command::new("sh").args(["-c", &script]).output()?;
+        let printed = String::from_utf8_lossy(&output.stdout).to_string();
+        assert_eq!(printed.lines().collect::<Vec<_>>(), list);
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! `ending.json`: how a run ended, beside its report, for programs that list or open runs.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::events::{Done, Judged, Plan};
+use crate::storage::Storage;
+use crate::storage::whole::{read_file, replace_file};
+
+/// The file's name in a run folder.
+pub const ENDING: &str = "ending.json";
+
+/// Version of the file that this program writes.
+pub const ENDING_VERSION: u64 = 1;
+
+/// How a run ended. It is written anew each time the run ends or is stopped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// [`ENDING_VERSION`].
+    pub version: u64,
+    /// The last event.
+    pub done: Done,
+    /// The plan of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// How it went, in words; missing if it was stopped before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// The test rows before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
+}
+
+impl Ending {
+    /// Writes the file.
+    pub fn write(&self, storage: &dyn Storage, path: &Path) -> anyhow::Result<()> {
+        Ok(replace_file(storage, path, &serde_json::to_vec_pretty(self)?)?)
+    }
+
+    /// Reads the file of a run folder; `None` where there is none that this program understands.
+    pub fn read(storage: &dyn Storage, folder: &Path) -> Option<Ending> {
+        let bytes = read_file(storage, &folder.join(ENDING), 1 << 20).ok()?;
+        let ending: Ending = serde_json::from_slice(&bytes).ok()?;
+        (ending.version == ENDING_VERSION).then_some(ending)
+    }
+}

@@ -1,0 +1,188 @@
+//! core-cli as a child process: short work that can be cancelled, and runs that outlive the window.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use paddock_cli::run::command::arguments;
+
+use crate::task::Pulse;
+
+/// The word that makes this program behave as core-cli.
+pub const AS_CLI: &str = "core-cli";
+/// The same in a session of its own, for runs.
+pub const AS_RUN: &str = "core-cli-run";
+
+/// How often a child is asked whether it has ended.
+const ASK_EVERY: Duration = Duration::from_millis(40);
+
+/// Keys and values, as flags.
+pub type Flags = Vec<(String, String)>;
+
+/// Where the work is done.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// The program that understands [`AS_CLI`]: this one.
+    pub program: PathBuf,
+    /// The folder of runs.
+    pub runs: PathBuf,
+}
+
+/// A run that was just started.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Its files.
+    pub trail: Trail,
+    /// Whether its process lives.
+    pub alive: Arc<AtomicBool>,
+}
+
+/// The files that follow a run beside its folder, for this app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Its event stream.
+    pub events: PathBuf,
+    /// What it says besides.
+    pub log: PathBuf,
+}
+
+impl Trail {
+    /// The files of the run in `out`.
+    pub fn of(out: &Path) -> Trail {
+        let name = out.file_name().map(|name| name.to_string_lossy().to_string());
+        let beside = out.parent().unwrap_or(out).join(".app");
+        let file = |end: &str| beside.join(format!("{}.{end}", name.as_deref().unwrap_or("run")));
+        Trail { out: out.to_path_buf(), events: file("events.jsonl"), log: file("log") }
+    }
+}
+
+impl Engine {
+    /// This program, with runs in PADDOCK_RUNS, or in a folder of the person's own.
+    ///
+    /// # Errors
+    /// If the system does not say where this program is.
+    pub fn here() -> anyhow::Result<Engine> {
+        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let home = var("HOME").or_else(|| var("USERPROFILE"));
+        let own = || home.unwrap_or_else(|| PathBuf::from(".")).join("Paddock").join("runs");
+        let program = std::env::current_exe().context("where is this program?")?;
+        Ok(Engine { program, runs: var("PADDOCK_RUNS").unwrap_or_else(own) })
+    }
+
+    /// A name under the runs' folder that is free: `stem`, `stem-2`, …
+    pub fn free_name(&self, stem: &str) -> String {
+        let free = |name: &str| {
+            let trail = Trail::of(&self.runs.join(name));
+            !trail.out.exists() && !trail.events.exists()
+        };
+        if free(stem) {
+            return stem.to_string();
+        }
+        (2u32..).map(|n| format!("{stem}-{n}")).find(|name| free(name)).unwrap_or_default()
+    }
+
+    /// Starts a run, or goes on with one, in a process that lives on when the window closes.
+    pub fn start_run(&self, out: &Path, flags: &Flags, resume: bool) -> anyhow::Result<Started> {
+        let trail = Trail::of(out);
+        let folder = trail.events.parent().unwrap_or(&self.runs);
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        let create = |path: &Path| {
+            File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+        };
+        let mut command = Command::new(&self.program);
+        command.arg(AS_RUN).args(arguments("train", flags)).args(["--events", "jsonl"]);
+        if resume {
+            command.arg("--resume");
+        }
+        command.stdin(Stdio::null());
+        command.stdout(create(&trail.events)?).stderr(create(&trail.log)?);
+        let mut child = command.spawn().with_context(|| {
+            format!("the training process {} cannot be started", self.program.display())
+        })?;
+        let alive = Arc::new(AtomicBool::new(true));
+        // Somebody has to take note of its end, or the system keeps its entry.
+        std::thread::spawn({
+            let alive = Arc::clone(&alive);
+            move || {
+                let _ = child.wait();
+                alive.store(false, Ordering::Relaxed);
+            }
+        });
+        Ok(Started { trail, alive })
+    }
+
+    /// Runs core-cli to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// What core-cli said, if it failed; that it was cancelled.
+    pub fn ask(&self, list: &[String], pulse: &Pulse) -> anyhow::Result<String> {
+        let mut child = Command::new(&self.program)
+            .arg(AS_CLI)
+            .args(list)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.program.display()))?;
+        let said = Arc::new(Mutex::new(String::new()));
+        let (mut out, err) = (child.stdout.take(), child.stderr.take());
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            out.as_mut().map(|out| out.read_to_string(&mut text));
+            text
+        });
+        let listener = std::thread::spawn({
+            let (said, pulse) = (Arc::clone(&said), pulse.clone());
+            move || listen(err, &said, &pulse)
+        });
+        let status = loop {
+            if pulse.cancelled() {
+                child.kill()?;
+                child.wait()?;
+                anyhow::bail!("cancelled");
+            }
+            match child.try_wait()? {
+                Some(status) => break status,
+                None => std::thread::sleep(ASK_EVERY),
+            }
+        };
+        let printed = reader.join().unwrap_or_default();
+        let _ = listener.join();
+        if status.success() {
+            return Ok(printed);
+        }
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        anyhow::bail!("{}", complaint(&said));
+    }
+}
+
+fn listen(err: Option<impl Read>, said: &Mutex<String>, pulse: &Pulse) {
+    let Some(err) = err else { return };
+    for line in BufReader::new(err).lines().map_while(Result::ok) {
+        pulse.note(line.clone());
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push_str(&line);
+        said.push('\n');
+    }
+}
+
+/// The error among what a program said, or its last words.
+pub fn complaint(said: &str) -> String {
+    if let Some((_, error)) = said.rsplit_once("error: ") {
+        return error.trim().to_string();
+    }
+    let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    if last.is_empty() {
+        return "the process ended without a word".to_string();
+    }
+    last.join("\n")
+}

@@ -1,0 +1,160 @@
+//! Templates: a list, an editor, and what comes of it on real rows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use eframe::egui::Context;
+use paddock_cli::data::shelf::{self, Group, source, written};
+use paddock_cli::data::show::{Piece, pieces};
+use paddock_cli::data::table::Table;
+use paddock_cli::train::reader::named_template;
+use paddock_datasets::template::Template;
+use paddock_datasets::template::check::check;
+use paddock_datasets::tokenizer::Tokenizer;
+
+use crate::task::Work;
+
+/// Rows that a template is tried on.
+const TRIED: usize = 64;
+
+/// What came of a template.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// What speaks against it, each with its place.
+    pub faults: Vec<String>,
+    /// The row of the preview, in pieces.
+    pub pieces: Vec<Piece>,
+}
+
+/// The state of the screen.
+#[derive(Debug, Default)]
+pub struct Studio {
+    /// All templates.
+    pub shelf: Work<Vec<Group>>,
+    /// Words that a template's name must contain to be listed.
+    pub search: String,
+    /// The template that is looked at, as `--template` takes it; empty: one of one's own.
+    pub chosen: String,
+    /// Its name, for keeping it.
+    pub name: String,
+    /// Its text.
+    pub jinja: String,
+    /// Answers to choose from.
+    pub choices: String,
+    /// Whether its text can be changed: not that of the ones in the program.
+    pub editable: bool,
+    /// What comes of it.
+    pub tried: Work<Tried>,
+    asked: Option<(String, String, String, usize, usize)>,
+}
+
+impl Studio {
+    /// Looks at a template.
+    pub fn choose(&mut self, name: &str) -> anyhow::Result<()> {
+        let template = named_template(name)?;
+        let text = source(&template);
+        self.editable = text.is_some();
+        (self.jinja, self.choices) = text.unwrap_or_default();
+        self.chosen = name.to_string();
+        self.name = short(&template.name);
+        Ok(())
+    }
+
+    /// Begins a template of one's own, from the columns that there are.
+    pub fn begin(&mut self, table: &Table, prompt: Option<&String>, answer: Option<&String>) {
+        let columns = &table.detected.columns;
+        let prompt = prompt.or(columns.first()).cloned().unwrap_or_default();
+        let answer = answer.or(columns.last()).cloned().unwrap_or_default();
+        self.jinja = format!("{{{{ {prompt} }}}}\n\nAnswer: ||| {{{{ {answer} }}}}");
+        self.choices.clear();
+        self.chosen.clear();
+        self.name = "my-template".to_string();
+        self.editable = true;
+    }
+
+    /// The template as it stands in the editor.
+    pub fn template(&self) -> anyhow::Result<Template> {
+        if self.editable {
+            return Ok(written(&self.name, &self.jinja, &self.choices));
+        }
+        named_template(&self.chosen)
+    }
+
+    /// Whether the text differs from that of the template that was chosen.
+    pub fn changed(&self) -> bool {
+        let text = (self.jinja.clone(), self.choices.trim().to_string());
+        let own = named_template(&self.chosen).ok().and_then(|template| source(&template));
+        self.editable && own.is_none_or(|own| own != text)
+    }
+
+    /// Takes over what workers have finished; tries the text again when it has changed.
+    pub fn poll(
+        &mut self,
+        ctx: &Context,
+        table: Option<&Arc<Table>>,
+        row: usize,
+        tokenizer: Option<&Arc<Tokenizer>>,
+    ) {
+        if matches!(self.shelf, Work::Idle) {
+            self.shelf.start(ctx, |_| shelf::built_in());
+        }
+        self.shelf.poll();
+        self.tried.poll();
+        if self.chosen.is_empty() && self.jinja.is_empty() {
+            return;
+        }
+        let place = table.map_or(0, |table| Arc::as_ptr(table) as usize);
+        let (jinja, choices) = (self.jinja.clone(), self.choices.clone());
+        let wanted = Some((self.chosen.clone(), jinja, choices, row, place));
+        if self.asked == wanted {
+            return;
+        }
+        self.asked = wanted;
+        let template = match self.template() {
+            Ok(template) => template,
+            Err(error) => {
+                self.tried = Work::Failed(error.to_string());
+                return;
+            }
+        };
+        let (table, tokenizer) = (table.map(Arc::clone), tokenizer.map(Arc::clone));
+        self.tried.start(ctx, move |_| {
+            let table = table.as_deref();
+            let rows = table.map_or(&[][..], |t| &t.rows[..t.rows.len().min(TRIED)]);
+            let columns = table.map_or(&[][..], |t| &t.detected.columns[..]);
+            let faults = check(&template, columns, rows, tokenizer.as_deref());
+            let record = table.and_then(|t| t.rows.get(row.min(t.rows.len() - 1)));
+            let rendered = record.and_then(|record| template.render(record).ok());
+            let shown = rendered.map(|rendered| pieces(tokenizer.as_deref(), &rendered));
+            Ok(Tried { faults, pieces: shown.transpose()?.unwrap_or_default() })
+        });
+    }
+
+    /// Adds the templates of a file to the list.
+    pub fn import(&mut self, path: &std::path::Path) -> anyhow::Result<()> {
+        let group = shelf::of_file(path)?;
+        if let Some(first) = group.names.first().cloned() {
+            self.choose(&first)?;
+        }
+        if let Work::Done(groups) = &mut self.shelf {
+            groups.retain(|known| known.name != group.name);
+            groups.insert(0, group);
+        }
+        Ok(())
+    }
+
+    /// The name for `--template`: that of the template chosen, or of the file that the text is kept in.
+    pub fn take(&self, folder: &std::path::Path) -> anyhow::Result<String> {
+        if !self.changed() {
+            return Ok(self.chosen.clone());
+        }
+        let path: PathBuf = shelf::keep(folder, &self.template()?)?;
+        Ok(path.display().to_string())
+    }
+}
+
+/// The last part of a template's name, as a name for a file.
+fn short(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect()
+}

@@ -1,0 +1,188 @@
+//! A person at the app: finds things by the labels that a screen reader says, presses, waits, looks.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use eframe::egui::{Role, Theme, Vec2};
+use egui_kittest::kittest::{NodeT, Queryable};
+use egui_kittest::{Harness, SnapshotOptions};
+use paddock_gui::app::App;
+use paddock_gui::engine::Engine;
+use tempfile::TempDir;
+
+/// The longest that anything may take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Pixels of a picture that may differ: letters are drawn a little differently by other drivers.
+const DIFFERENT_PIXELS: usize = 900;
+
+/// A person with a window and an empty folder of runs.
+pub struct Visit {
+    /// The window.
+    pub harness: Harness<'static, App>,
+    /// Presses so far.
+    pub clicks: usize,
+    /// Everything that is written.
+    pub dir: TempDir,
+    draws: bool,
+}
+
+/// The smallest window that everything has to fit into.
+pub const SMALL: Vec2 = Vec2::new(1024.0, 640.0);
+/// A usual one.
+pub const USUAL: Vec2 = Vec2::new(1280.0, 720.0);
+
+/// Whether pictures can be drawn here; a loud word if not.
+fn can_draw() -> bool {
+    let setup = egui_kittest::wgpu::default_wgpu_setup;
+    let options = Default::default();
+    let drawn =
+        std::panic::catch_unwind(|| egui_kittest::wgpu::create_render_state(setup(), options));
+    if drawn.is_ok() {
+        return true;
+    }
+    println!("SKIPPED: pictures of the app: no graphics driver, not even Mesa's in software");
+    let required = std::env::var("PADDOCK_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name == "wgpu"), "PADDOCK_REQUIRE names wgpu");
+    false
+}
+
+/// A window of an app whose runs are kept in `dir`.
+fn window(dir: &Path, size: Vec2, theme: Theme, draws: bool) -> Harness<'static, App> {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_paddock"));
+    let engine = Engine { program, runs: dir.join("runs") };
+    let builder = Harness::builder().with_size(size).with_theme(theme).with_max_steps(12);
+    let builder = if draws { builder.wgpu() } else { builder };
+    builder.build_eframe(|created| App::new(&created.egui_ctx, engine))
+}
+
+impl Visit {
+    /// Opens the app.
+    pub fn new(size: Vec2) -> Visit {
+        Visit::in_theme(size, Theme::Light)
+    }
+
+    /// Opens the app by day or by night.
+    pub fn in_theme(size: Vec2, theme: Theme) -> Visit {
+        let dir = tempfile::tempdir().expect("a folder");
+        let draws = can_draw();
+        let harness = window(dir.path(), size, theme, draws);
+        Visit { harness, clicks: 0, dir, draws }
+    }
+
+    /// Closes the window and opens it again: what is only in memory is lost.
+    pub fn come_back(&mut self, size: Vec2) {
+        self.harness = window(self.dir.path(), size, Theme::Light, self.draws);
+    }
+
+    /// Waits until something is so.
+    #[track_caller]
+    pub fn wait(&mut self, what: &str, so: impl Fn(&Harness<'static, App>) -> bool) {
+        let began = Instant::now();
+        loop {
+            self.harness.step();
+            if so(&self.harness) {
+                return;
+            }
+            if began.elapsed() > PATIENCE {
+                let seen = self.labels().join("\n");
+                panic!("waited in vain for {what}; on the screen:\n{seen}");
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    /// Waits until a label is on the screen that contains these words.
+    #[track_caller]
+    pub fn wait_for(&mut self, words: &str) {
+        let wanted = words.to_string();
+        self.wait(words, move |h| h.query_all_by_label_contains(&wanted).next().is_some());
+    }
+
+    /// Waits until a button can be pressed, and presses it.
+    #[track_caller]
+    pub fn press(&mut self, label: &str) {
+        let wanted = label.to_string();
+        self.wait(&format!("a button {label}"), move |h| {
+            let mut found = h.query_all_by_label(&wanted);
+            found.any(|node| !node.accesskit_node().is_disabled())
+        });
+        let pressable = |role| {
+            matches!(
+                role,
+                Role::Button | Role::RadioButton | Role::CheckBox | Role::DisclosureTriangle
+            )
+        };
+        let node =
+            self.harness.get_all_by_label(label).find(|n| pressable(n.accesskit_node().role()));
+        node.unwrap_or_else(|| panic!("{label} is no button")).click();
+        self.clicks += 1;
+        self.settle();
+    }
+
+    /// Lets the window come to rest.
+    pub fn settle(&mut self) {
+        for _ in 0..3 {
+            self.harness.step();
+        }
+    }
+
+    /// Types into a field.
+    #[track_caller]
+    pub fn write(&mut self, field: &str, text: &str) {
+        let found = self.harness.get_by_role_and_label(Role::TextInput, field);
+        found.focus();
+        self.harness.step();
+        self.harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
+        self.settle();
+    }
+
+    /// Drops a file or folder on the window.
+    pub fn drop_file(&mut self, path: &Path) {
+        #[derive(Debug)]
+        struct Dropped(PathBuf);
+        impl eframe::egui::DroppedFile for Dropped {
+            fn path(&self) -> &Path {
+                &self.0
+            }
+            fn bytes(&self) -> Result<Vec<u8>, String> {
+                std::fs::read(&self.0).map_err(|error| error.to_string())
+            }
+        }
+        let file = std::sync::Arc::new(Dropped(path.to_path_buf()));
+        self.harness.input_mut().dropped_files.push(file);
+        self.settle();
+    }
+
+    /// All labels on the screen.
+    pub fn labels(&self) -> Vec<String> {
+        let nodes = self.harness.root().children_recursive();
+        nodes.filter_map(|node| node.accesskit_node().label()).collect()
+    }
+
+    /// Every control has a name; and the screen looks as it did.
+    #[track_caller]
+    pub fn look(&mut self, name: &str) {
+        self.harness.remove_cursor();
+        self.settle();
+        self.harness.check_accessibility();
+        if !self.draws {
+            return;
+        }
+        let options = SnapshotOptions::new().threshold(1.2).max_failed_pixels(DIFFERENT_PIXELS);
+        self.harness.snapshot_options(name, &options);
+    }
+
+    /// A picture for docs/app.md, drawn anew where PADDOCK_DOCS asks for it.
+    pub fn picture(&mut self, name: &str) {
+        self.harness.remove_cursor();
+        self.settle();
+        self.harness.check_accessibility();
+        if !self.draws || std::env::var_os("PADDOCK_DOCS").is_none() {
+            return;
+        }
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/app");
+        std::fs::create_dir_all(&folder).expect("docs/app");
+        let image = self.harness.render().expect("a picture");
+        image.save(folder.join(format!("{name}.png"))).expect("written");
+    }
+}

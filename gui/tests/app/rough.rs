@@ -1,0 +1,178 @@
+//! Rough handling: bad files, a window that is pulled about, a large table.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::common::{SMALL, USUAL, Visit};
+use eframe::egui::{Key, Modifiers, Vec2};
+use paddock_gui::app::Screen;
+use paddock_gui::task::Work;
+
+/// Every kind of bad file, each with a word of the message that it deserves.
+fn bad_files(dir: &std::path::Path) -> Vec<(PathBuf, &'static str)> {
+    let utf16: Vec<u8> = "a,b\n1,2\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let files: [(&str, Vec<u8>, &str); 8] = [
+        ("empty.csv", Vec::new(), ""),
+        ("header.csv", b"question,answer\n".to_vec(), "row"),
+        (
+            "noise.csv",
+            (0..4_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+            "",
+        ),
+        ("page.html", b"<!DOCTYPE html><html><body>Sign in</body></html>".to_vec(), ""),
+        ("broken.json", b"[{\"instruction\": \"a\", \"output\": ".to_vec(), "JSON"),
+        ("wide.csv", [vec![0xff, 0xfe], utf16].concat(), "UTF-16"),
+        (
+            "pointer.parquet",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".to_vec(),
+            "",
+        ),
+        ("cut.parquet", b"PAR1 and nothing else".to_vec(), ""),
+    ];
+    let write = |(name, bytes, word): (&str, Vec<u8>, &'static str)| {
+        let path = dir.join(name);
+        std::fs::write(&path, bytes).expect("written");
+        (path, word)
+    };
+    let mut all: Vec<_> = files.into_iter().map(write).collect();
+    all.push((dir.join("not there.csv"), "not there.csv"));
+    all
+}
+
+#[test]
+fn bad_files_are_told_in_words_and_do_no_harm() {
+    let mut visit = Visit::new(SMALL);
+    let dir = visit.dir.path().join("files");
+    std::fs::create_dir(&dir).expect("a folder");
+    for (path, word) in bad_files(&dir) {
+        visit.drop_file(&path);
+        visit.wait("an end", |h| !h.state().data.opened.busy());
+        let state = visit.harness.state();
+        let why = match &state.data.opened {
+            Work::Failed(why) => why.clone(),
+            Work::Done(opened) => panic!("{}: {:?}", path.display(), opened.table.detected),
+            _ => panic!("{}: nothing happened", path.display()),
+        };
+        assert!(why.contains(word), "{}: {why}", path.display());
+        visit.wait_for("These rows cannot be opened");
+        assert!(visit.harness.state().blocked(Screen::Train).is_some());
+        visit.harness.check_accessibility();
+    }
+    visit.drop_file(&dir);
+    visit.wait_for("Drop a file with rows");
+    visit.press("Put the message away");
+    // And after all that a good one is opened as ever.
+    let good = dir.join("good.csv");
+    std::fs::write(&good, "question,answer\nWhat is the sky?,blue\nAnd grass?,green\n")
+        .expect("written");
+    visit.drop_file(&good);
+    visit.wait("rows", |h| h.state().data.table().is_some_and(|table| table.rows.len() == 2));
+}
+
+#[test]
+fn a_window_of_any_size_shows_every_screen() {
+    let mut visit = Visit::new(USUAL);
+    visit.press("Try the example");
+    visit.wait("rows", |h| h.state().data.preview.done().is_some());
+    let screens = [Screen::Home, Screen::Data, Screen::Model, Screen::Train, Screen::Run];
+    let mut random = 7u64;
+    for i in 0..120 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let (w, h) = (200 + (random >> 33) % 1_900, 120 + (random >> 45) % 1_300);
+        visit.harness.state_mut().screen = screens[i % screens.len()];
+        visit.harness.set_size(Vec2::new(w as f32, h as f32));
+        visit.harness.step();
+    }
+    for scale in [0.6, 1.5, 3.0] {
+        visit.harness.set_pixels_per_point(scale);
+        visit.harness.step();
+    }
+}
+
+#[test]
+fn the_keyboard_reaches_everything() {
+    let mut visit = Visit::new(USUAL);
+    visit.wait_for("Try the example");
+    // Tab goes round; Enter presses what has the focus.
+    let mut found = false;
+    for _ in 0..40 {
+        visit.harness.key_press(Key::Tab);
+        visit.harness.step();
+        use egui_kittest::kittest::Queryable;
+        if visit.harness.get_by_label("Try the example").is_focused() {
+            found = true;
+            break;
+        }
+    }
+    assert!(found, "Tab does not come to the example");
+    visit.harness.key_press(Key::Enter);
+    visit.wait("rows", |h| h.state().data.table().is_some());
+    visit.harness.key_press_modifiers(Modifiers::COMMAND, Key::Num4);
+    visit.settle();
+    assert_eq!(visit.harness.state().screen, Screen::Model);
+    // A screen that is not ready yet stays closed.
+    visit.harness.key_press_modifiers(Modifiers::COMMAND, Key::Num8);
+    visit.settle();
+    assert_eq!(visit.harness.state().screen, Screen::Model);
+}
+
+/// Measured and reported, not judged: the machine that runs this may be busy with anything.
+#[test]
+fn a_hundred_thousand_rows_and_a_run_leave_the_window_free() {
+    let mut visit = Visit::new(USUAL);
+    let path = visit.dir.path().join("large.csv");
+    let mut text = "question,context,answer,source\n".to_string();
+    for i in 0..100_000 {
+        let long = "words and more words ".repeat(1 + i % 12);
+        writeln!(text, "\"What is {i}?\",\"{long}\",The number {i},made {i}").expect("text");
+    }
+    std::fs::write(&path, text).expect("written");
+    visit.drop_file(&path);
+    visit.wait("rows", |h| h.state().data.table().is_some_and(|table| table.rows.len() == 100_000));
+    visit.wait("all looked at", |h| h.state().data.found.done().is_some());
+    let flags = [
+        ("model", "bundled:tiny"),
+        ("data", "bundled:stories"),
+        ("max_steps", "40"),
+        ("test_rows", "0"),
+        ("samples", "0"),
+        ("validation", "20"),
+        ("batch_size", "4"),
+    ];
+    let mut flags: Vec<(String, String)> =
+        flags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let out = visit.dir.path().join("runs/busy");
+    flags.push(("out".into(), out.display().to_string()));
+    let ctx = visit.harness.ctx.clone();
+    let started = visit.harness.state().engine.start_run(&out, &flags, false).expect("a start");
+    visit.harness.state_mut().run = Some(paddock_gui::run::Run::started(&ctx, &started));
+    visit.harness.state_mut().frames.clear();
+    let mut frames = 0;
+    while frames < 300 || visit.harness.state().run.as_ref().is_some_and(|run| run.active()) {
+        let event = eframe::egui::Event::MouseWheel {
+            unit: eframe::egui::MouseWheelUnit::Point,
+            delta: Vec2::new(0.0, -90.0),
+            phase: eframe::egui::TouchPhase::Move,
+            source: eframe::egui::MouseWheelSource::Unknown,
+            modifiers: Modifiers::NONE,
+        };
+        visit.harness.hover_at(eframe::egui::pos2(420.0, 430.0));
+        visit.harness.event(event);
+        let screen = if frames % 40 < 30 { Screen::Data } else { Screen::Run };
+        visit.harness.state_mut().screen = screen;
+        visit.harness.step();
+        frames += 1;
+        assert!(frames < 200_000, "the run does not end");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let state = visit.harness.state();
+    let ms = |share| state.frames.quantile(share).map_or(0.0, |d| d.as_secs_f64() * 1e3);
+    println!(
+        "MEASURED: {frames} frames with 100,000 rows and a run: work of the window's thread: median {:.2} ms, \
+         p95 {:.2} ms, most {:.2} ms",
+        ms(0.5),
+        ms(0.95),
+        ms(1.0)
+    );
+    assert!(state.run.as_ref().is_some_and(|run| run.steps.len() == 40), "{:?}", state.run);
+}
