@@ -136,6 +136,7 @@ fn bad_studies_are_refused_with_a_reason() {
     refused(&format!("modle = \"m\"\n{HEAD}{svm}"), "did you mean model?");
     refused(&format!("{HEAD}[[method]]\nkind = \"prompting\"\n"), "did you mean prompt?");
     refused(&format!("{HEAD}{svm}shots = [2]\n"), "has no shots");
+    refused(&format!("{HEAD}{svm}{svm}"), "stands there twice");
     refused(&format!("{HEAD}{svm}rows = [1]\n"), "cannot show all 2 labels");
     refused(&format!("{HEAD}{svm}rows = [500]\n"), "there are 48 training rows");
     let tune = "[[method]]\nkind = \"lora\"\nsettings = ";
