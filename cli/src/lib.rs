@@ -13,6 +13,7 @@ pub mod group;
 pub mod judge;
 pub mod model;
 pub mod open;
+pub mod prepare_device;
 pub mod pretrain;
 pub mod report;
 pub mod run;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Machine;
 use super::eval::or_interrupted;
 use crate::eval::engine::Device;
+use crate::open::Machine;
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
 use crate::storage::whole::replace_file;
@@ -51,11 +51,8 @@ fn compare(args: &Args) -> anyhow::Result<()> {
     let any: Any = toml::load(&args.study)?;
     let name = course::name(any.name.as_deref(), &args.study);
     let out = any.out.map_or_else(|| Path::new("results").join(&name), PathBuf::from);
-    let device = Device {
-        backend: args.machine.backend,
-        threads: args.machine.threads,
-        micro_batch_tokens: args.micro_batch_tokens,
-    };
+    let device =
+        Device { machine: args.machine.clone(), micro_batch_tokens: args.micro_batch_tokens };
     let result = match any.kind {
         StudyKind::Compare => methods(args, &name, &out, device),
         StudyKind::Transfer => transferred(args, &name, &out, device),

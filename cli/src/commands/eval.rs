@@ -161,11 +161,7 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
 }
 
 fn device(args: &Args) -> Device {
-    Device {
-        backend: args.machine.backend,
-        threads: args.machine.threads,
-        micro_batch_tokens: args.micro_batch_tokens,
-    }
+    Device { machine: args.machine.clone(), micro_batch_tokens: args.micro_batch_tokens }
 }
 
 fn of_one(args: &Args, model: &str) -> anyhow::Result<()> {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Machine;
 use super::eval::or_interrupted;
 use crate::error::bad_input;
 use crate::eval::engine::Device;
@@ -15,7 +14,7 @@ use crate::judge::judges::{ModelJudge, Person, fits};
 use crate::judge::rubric::Rubric;
 use crate::judge::summary::{agreement, summary};
 use crate::judge::{published, rows};
-use crate::open::Opened;
+use crate::open::{Machine, Opened};
 use crate::run::signals::Signals;
 
 #[derive(Debug, clap::Subcommand)]
@@ -123,8 +122,7 @@ fn rate(args: &Rate) -> anyhow::Result<()> {
             Some(name) => templates::named(name)?.into_iter().next(),
             None => None,
         };
-        let (backend, threads) = (args.machine.backend, args.machine.threads);
-        let device = Device { backend, threads, micro_batch_tokens: 2048 };
+        let device = Device { machine: args.machine.clone(), micro_batch_tokens: 2048 };
         let mut model = ModelJudge { opened: &opened, template, device, signals: &signals };
         course.run(&rows, &mut model, &mut Progress::new("judging", rows.len(), &signals))
     };

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Machine;
 use super::eval::or_interrupted;
 use crate::eval::engine::Device;
+use crate::open::Machine;
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
 use crate::storage::whole::replace_file;
@@ -34,12 +34,8 @@ fn sweep(args: &Args) -> anyhow::Result<()> {
     let name = sweep.name.clone().or(stem).unwrap_or_else(|| "sweep".to_string());
     let out = sweep.out.as_ref().map_or_else(|| Path::new("results").join(&name), PathBuf::from);
     let signals = Signals::install()?;
-    let device = Device {
-        backend: args.machine.backend,
-        threads: args.machine.threads,
-        micro_batch_tokens: 2048,
-    };
-    let swept = course::run(&sweep, &out, device, &signals).inspect_err(|_| {
+    let device = Device { machine: args.machine.clone(), micro_batch_tokens: 2048 };
+    let swept = course::run(&sweep, &out, &device, &signals).inspect_err(|_| {
         if out.join("cells").is_dir() {
             eprintln!("finished runs are kept in {}; the same command goes on", out.display());
         }

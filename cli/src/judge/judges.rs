@@ -70,7 +70,7 @@ impl Judge for ModelJudge<'_> {
         let limit = self.opened.folder.config.max_seq_len as usize;
         let ranking = ranking(&self.opened.tokenizer, &items, limit)?;
         let longest = ranking.examples.iter().map(|e| e.tokens.len()).max().unwrap_or(2);
-        let mut engine = Engine::new(self.opened, self.device, longest as u64, 0)?;
+        let mut engine = Engine::new(self.opened, &self.device, longest as u64, 0)?;
         let found = engine.likelihoods(&ranking.examples, &mut Progress::quiet(self.signals))?;
         let best = rank(&items, &found, LengthNorm::Token)[0].best;
         Ok(Said::Grade(best, String::new()))

@@ -56,7 +56,7 @@ impl Asker<'_> {
         let fitting = self.put_before(&mut items, shots, limit)?;
         let ranking = ranking(tokenizer, &items, limit)?;
         let longest = ranking.examples.iter().map(|e| e.tokens.len()).max().unwrap_or(2);
-        let mut engine = Engine::new(self.opened, self.device, longest as u64, 0)?;
+        let mut engine = Engine::new(self.opened, &self.device, longest as u64, 0)?;
         let found = engine.likelihoods(&ranking.examples, progress)?;
         let weights: usize = self.opened.folder.files.iter().map(|file| file.map.len()).sum();
         Ok(Answers {

@@ -113,7 +113,7 @@ impl Bench<'_> {
             template: self.template,
             labels,
             norm: self.study.length_norm,
-            device: self.device,
+            device: self.device.clone(),
         };
         let mut progress = Progress::new(what, asked.len() * labels.len(), self.signals);
         let answers = asker.ask(&asked, shots, &mut progress)?;
@@ -143,7 +143,7 @@ impl Bench<'_> {
     }
 
     fn tuned(&self, store: &Store, cell: &Settings, rows: &[&Row]) -> anyhow::Result<Outcome> {
-        let tuned = tune(self.study, self.out, store, cell, rows, self.device, self.signals)?;
+        let tuned = tune(self.study, self.out, store, cell, rows, &self.device, self.signals)?;
         let opened = match (tuned.model(), tuned.adapter()) {
             (Some(model), _) => Opened::open(&model, None)?,
             (None, adapter) => Opened::open(&self.study.model, adapter.as_deref())?,

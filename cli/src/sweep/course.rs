@@ -19,7 +19,7 @@ use crate::run::metrics::{self, Line};
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
 use crate::storage::whole::{read_file, replace_file, sha256_hex};
-use crate::study::tune::{Quiet, trained};
+use crate::study::tune::{Quiet, computed_with, trained};
 use crate::train::report::duration;
 use crate::train::{Launch, train};
 
@@ -68,7 +68,7 @@ pub struct Swept {
 }
 
 /// Makes all runs that are not made yet, chooses, tests.
-pub fn run(sweep: &Sweep, out: &Path, device: Device, signals: &Signals) -> anyhow::Result<Swept> {
+pub fn run(sweep: &Sweep, out: &Path, device: &Device, signals: &Signals) -> anyhow::Result<Swept> {
     let settings = sweep.settings()?;
     let files = files(sweep, out)?;
     let cells = out.join("cells");
@@ -126,7 +126,7 @@ fn table(
     files: &Files,
     setting: &Setting,
     seed: u64,
-    device: Device,
+    device: &Device,
 ) -> anyhow::Result<Table> {
     let mut table = sweep.run.clone();
     let text = |path: &Path| Value::String(path.display().to_string());
@@ -137,18 +137,17 @@ fn table(
     for (key, value) in [("samples", 0), ("test_rows", 0), ("keep_checkpoints", 1)] {
         table.insert(key.into(), Value::Integer(value));
     }
-    table.entry("backend").or_insert(device.backend.to_string().into());
-    if let Some(threads) = device.threads {
-        let threads = i64::try_from(threads).unwrap_or(i64::MAX);
-        table.entry("threads").or_insert(Value::Integer(threads));
-    }
+    computed_with(&mut table, device);
     Ok(table)
 }
 
 /// A name that carries the hash of all settings that change the result, and of the rows.
 fn stem(table: &Table, rows: &str) -> String {
     let mut own = table.clone();
-    own.remove("threads");
+    // These change time and roundings only.
+    for key in ["threads", "device", "backend"] {
+        own.remove(key);
+    }
     let text = format!("{SWEEP_VERSION}|{rows}|{own}");
     sha256_hex(text.as_bytes()).chars().take(16).collect()
 }

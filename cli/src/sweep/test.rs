@@ -51,7 +51,7 @@ pub fn test(
     files: &Files,
     best: &Tried,
     out: &Path,
-    device: Device,
+    device: &Device,
     signals: &Signals,
 ) -> anyhow::Result<Option<Tested>> {
     let Some(path) = &files.test else { return Ok(None) };
@@ -83,7 +83,7 @@ pub fn test(
             true => Opened::open(&model.display().to_string(), None)?,
             false => Opened::open(config.model.as_deref().unwrap_or_default(), Some(&adapter))?,
         };
-        let run = Run { opened: &opened, device, request: &request, signals };
+        let run = Run { opened: &opened, device: device.clone(), request: &request, signals };
         let found = run.all(&data, &[template], None)?;
         let found = found.templates.into_iter().next().unwrap_or_default();
         rows = found.rows.len();

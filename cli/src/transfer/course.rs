@@ -23,7 +23,7 @@ use crate::storage::RealStorage;
 use crate::storage::whole::{read_file, replace_file, sha256_hex};
 use crate::study::course::fingerprint;
 use crate::study::rows::paths;
-use crate::study::tune::{Quiet, trained};
+use crate::study::tune::{Quiet, computed_with, trained};
 use crate::train::report::duration;
 use crate::train::{Launch, train};
 
@@ -184,7 +184,8 @@ impl Bench<'_> {
             drop_long: true,
             seed,
         };
-        let run = Run { opened, device: self.device, request: &request, signals: self.signals };
+        let run =
+            Run { opened, device: self.device.clone(), request: &request, signals: self.signals };
         let mut all = Vec::new();
         for &k in &self.study.shots {
             let pool = self.held.pool.as_ref().filter(|_| k > 0);
@@ -231,11 +232,7 @@ impl Bench<'_> {
         for (key, value) in [("samples", 0), ("test_rows", 0), ("keep_checkpoints", 1)] {
             table.insert(key.into(), Value::Integer(value));
         }
-        if let Some(threads) = self.device.threads {
-            let threads = i64::try_from(threads).unwrap_or(i64::MAX);
-            table.entry("threads").or_insert(Value::Integer(threads));
-        }
-        table.entry("backend").or_insert(self.device.backend.to_string().into());
+        computed_with(&mut table, &self.device);
         let launch = Launch {
             file: Some(("settings".to_string(), toml::to_string(&table)?)),
             resume: folder.join("run.toml").is_file(),
