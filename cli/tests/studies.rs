@@ -88,7 +88,7 @@ fn a_study_compares_goes_on_and_keeps_its_split() {
     let was: Value = serde_json::from_slice(&std::fs::read(&lost).expect("it")).expect("JSON");
     std::fs::remove_file(&lost).expect("it is gone");
     let (_, err) = desk.run("compare study.toml", 0);
-    assert!(err.matches("[5/13]").count() == 1 && !err.contains("[6/13]"), "{err}");
+    assert!(err.matches("[6/13]").count() == 1 && !err.contains("[7/13]"), "{err}");
     let now: Value = serde_json::from_slice(&std::fs::read(&lost).expect("it")).expect("JSON");
     assert_eq!(was["outcome"]["test"], now["outcome"]["test"]);
 
@@ -215,7 +215,7 @@ fn replayed_rows_keep_what_was_not_asked() {
 #[test]
 fn the_built_in_probes_are_asked_before_and_after() {
     let desk = desk();
-    let train = "train --model model --data rows.json --max-steps 4 --samples 0 --out run";
+    let train = "train --model model --data rows.json --max-steps 4 --samples 0 --lora-rank 4 --out run";
     desk.run(train, 0);
     let (out, _) = desk.run("eval --before model --after run --json change.json", 0);
     for kind in ["naming_entities", "copying", "arithmetic", "code_reading", "other_language"] {
