@@ -215,7 +215,8 @@ fn replayed_rows_keep_what_was_not_asked() {
 #[test]
 fn the_built_in_probes_are_asked_before_and_after() {
     let desk = desk();
-    let train = "train --model model --data rows.json --max-steps 4 --samples 0 --lora-rank 4 --out run";
+    let train =
+        "train --model model --data rows.json --max-steps 4 --samples 0 --lora-rank 4 --out run";
     desk.run(train, 0);
     let (out, _) = desk.run("eval --before model --after run --json change.json", 0);
     for kind in ["naming_entities", "copying", "arithmetic", "code_reading", "other_language"] {
@@ -260,6 +261,29 @@ fn a_sweep_chooses_by_validation_tests_once_and_goes_on() {
     write(&desk, "sweep.toml", &text.replace("lr = [", "lora_rnk = ["));
     let (_, err) = desk.run("sweep sweep.toml", 2);
     assert!(err.contains("did you mean lora_rank?"), "{err}");
+}
+
+#[test]
+fn final_answers_after_reasoning_may_be_voted_for() {
+    let desk = desk();
+    desk.run(
+        "train --model model --data rows.json --method full --lr 0.01 --max-steps 60 --samples 0 --out run",
+        0,
+    );
+    // Answers are such as `the sky is blue .`: what follows `is` is the final one.
+    let args = "eval --model run/model --data rows.json --template alpaca --limit 20 \
+                --metric final-answer --answer-after is";
+    let right = |args: &str, file: &str| {
+        desk.run(&format!("{args} --json {file}"), 0);
+        let found = json(&desk, file);
+        let measures = found["templates"][0]["measures"].as_array().expect("measures");
+        let measure = measures.iter().find(|m| m["name"] == "final answer right");
+        measure.expect("it")["value"].as_f64().expect("a share")
+    };
+    assert!(right(args, "one.json") > 0.9);
+    assert!(right(&format!("{args} --votes 3 --temperature 0.3"), "three.json") > 0.9);
+    let never = args.replace("--answer-after is", "--answer-after request");
+    assert_eq!(right(&never, "none.json"), 0.0);
 }
 
 #[test]

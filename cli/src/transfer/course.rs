@@ -181,6 +181,9 @@ impl Bench<'_> {
             norm: self.study.length_norm,
             choices: Vec::new(),
             max_new_tokens: None,
+            answer_after: None,
+            votes: 1,
+            temperature: 0.0,
             drop_long: true,
             seed,
         };
