@@ -284,6 +284,11 @@ fn final_answers_after_reasoning_may_be_voted_for() {
     assert!(right(&format!("{args} --votes 3 --temperature 0.3"), "three.json") > 0.9);
     let never = args.replace("--answer-after is", "--answer-after request");
     assert_eq!(right(&never, "none.json"), 0.0);
+    // Templates of a file of pairs, as studies/reasoning has them.
+    let pairs = "pairs:\n  - name: short\n    input: \"{instruction}\"\n    target: \"{output}\"\n";
+    write(&desk, "asks.yaml", pairs);
+    let (out, _) = desk.run(&args.replace("alpaca", "asks.yaml"), 0);
+    assert!(out.contains("final answer right") && out.contains("short"), "{out}");
 }
 
 #[test]
