@@ -22,6 +22,10 @@ pub struct Group<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Most new tokens of an answer.
     pub max_new_tokens: u64,
+    /// 0 takes the likeliest token each time; more is more varied.
+    pub temperature: f32,
+    /// Seed of the choice.
+    pub seed: u64,
 }
 
 /// One growing answer.
@@ -33,7 +37,7 @@ struct Growing {
 }
 
 impl Group<'_> {
-    /// The likeliest answers to prompts of tokens, in their order. A prompt that does not fit gets an empty
+    /// The answers to prompts of tokens, in their order. A prompt that does not fit gets an empty
     /// answer with [`Stop::Context`]. `go_on` is asked after each group with the number of finished answers;
     /// `None` if it said no.
     pub fn answers(
@@ -104,18 +108,20 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Appends the likeliest token to each; ended ones are written to `answers` and left out.
+    /// Appends a token to each; ended ones are written to `answers` and left out.
     fn grow(
         &self,
         growing: Vec<Growing>,
         logits: Vec<Vec<f32>>,
         answers: &mut [Answer],
     ) -> anyhow::Result<Vec<Growing>> {
-        let greedy = Sampler::default();
-        let random = Philox::new(0, Stream::SAMPLE);
+        let sampler = Sampler { temperature: self.temperature, ..Sampler::default() };
+        let random = Philox::new(self.seed, Stream::SAMPLE);
         let mut left = Vec::with_capacity(growing.len());
         for (mut g, mut row) in growing.into_iter().zip(logits) {
-            let Some(token) = sample(&mut row, &greedy, &[], &random, 0, 0) else {
+            let index = g.tokens.len() as u64;
+            let Some(token) = sample(&mut row, &sampler, &[], &random, g.index as u32, index)
+            else {
                 anyhow::bail!("the model's output holds no finite number; its weights are damaged");
             };
             let ended = self.tokenizer.stops().contains(&token);

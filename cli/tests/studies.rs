@@ -88,7 +88,7 @@ fn a_study_compares_goes_on_and_keeps_its_split() {
     let was: Value = serde_json::from_slice(&std::fs::read(&lost).expect("it")).expect("JSON");
     std::fs::remove_file(&lost).expect("it is gone");
     let (_, err) = desk.run("compare study.toml", 0);
-    assert!(err.matches("[5/13]").count() == 1 && !err.contains("[6/13]"), "{err}");
+    assert!(err.matches("[6/13]").count() == 1 && !err.contains("[7/13]"), "{err}");
     let now: Value = serde_json::from_slice(&std::fs::read(&lost).expect("it")).expect("JSON");
     assert_eq!(was["outcome"]["test"], now["outcome"]["test"]);
 
@@ -136,6 +136,7 @@ fn bad_studies_are_refused_with_a_reason() {
     refused(&format!("modle = \"m\"\n{HEAD}{svm}"), "did you mean model?");
     refused(&format!("{HEAD}[[method]]\nkind = \"prompting\"\n"), "did you mean prompt?");
     refused(&format!("{HEAD}{svm}shots = [2]\n"), "has no shots");
+    refused(&format!("{HEAD}{svm}{svm}"), "stands there twice");
     refused(&format!("{HEAD}{svm}rows = [1]\n"), "cannot show all 2 labels");
     refused(&format!("{HEAD}{svm}rows = [500]\n"), "there are 48 training rows");
     let tune = "[[method]]\nkind = \"lora\"\nsettings = ";
@@ -214,7 +215,8 @@ fn replayed_rows_keep_what_was_not_asked() {
 #[test]
 fn the_built_in_probes_are_asked_before_and_after() {
     let desk = desk();
-    let train = "train --model model --data rows.json --max-steps 4 --samples 0 --out run";
+    let train =
+        "train --model model --data rows.json --max-steps 4 --samples 0 --lora-rank 4 --out run";
     desk.run(train, 0);
     let (out, _) = desk.run("eval --before model --after run --json change.json", 0);
     for kind in ["naming_entities", "copying", "arithmetic", "code_reading", "other_language"] {
@@ -259,6 +261,34 @@ fn a_sweep_chooses_by_validation_tests_once_and_goes_on() {
     write(&desk, "sweep.toml", &text.replace("lr = [", "lora_rnk = ["));
     let (_, err) = desk.run("sweep sweep.toml", 2);
     assert!(err.contains("did you mean lora_rank?"), "{err}");
+}
+
+#[test]
+fn final_answers_after_reasoning_may_be_voted_for() {
+    let desk = desk();
+    desk.run(
+        "train --model model --data rows.json --method full --lr 0.01 --max-steps 60 --samples 0 --out run",
+        0,
+    );
+    // Answers are such as `the sky is blue .`: what follows `is` is the final one.
+    let args = "eval --model run/model --data rows.json --template alpaca --limit 20 \
+                --metric final-answer --answer-after is";
+    let right = |args: &str, file: &str| {
+        desk.run(&format!("{args} --json {file}"), 0);
+        let found = json(&desk, file);
+        let measures = found["templates"][0]["measures"].as_array().expect("measures");
+        let measure = measures.iter().find(|m| m["name"] == "final answer right");
+        measure.expect("it")["value"].as_f64().expect("a share")
+    };
+    assert!(right(args, "one.json") > 0.9);
+    assert!(right(&format!("{args} --votes 3 --temperature 0.3"), "three.json") > 0.9);
+    let never = args.replace("--answer-after is", "--answer-after request");
+    assert_eq!(right(&never, "none.json"), 0.0);
+    // Templates of a file of pairs, as studies/reasoning has them.
+    let pairs = "pairs:\n  - name: short\n    input: \"{instruction}\"\n    target: \"{output}\"\n";
+    write(&desk, "asks.yaml", pairs);
+    let (out, _) = desk.run(&args.replace("alpaca", "asks.yaml"), 0);
+    assert!(out.contains("final answer right") && out.contains("short"), "{out}");
 }
 
 #[test]

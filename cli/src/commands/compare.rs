@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Machine;
 use super::eval::or_interrupted;
 use crate::eval::engine::Device;
+use crate::open::Machine;
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
 use crate::storage::whole::replace_file;

@@ -78,6 +78,15 @@ pub struct Args {
     /// Most new tokens of an answer [default: a quarter more than the longest answer in the rows].
     #[arg(long)]
     max_new_tokens: Option<u64>,
+    /// What stands before the final answer of a text that reasons [default: ####, the answer is, or answer:].
+    #[arg(long, value_name = "TEXT")]
+    answer_after: Option<String>,
+    /// With --metric final-answer: draw so many answers for each row and take the final answer that most give.
+    #[arg(long, default_value_t = 1)]
+    votes: usize,
+    /// How varied the drawn answers are.
+    #[arg(long, default_value_t = 0.7)]
+    temperature: f32,
     /// Worked examples before each question.
     #[arg(long, default_value_t = 0, requires = "shots_from")]
     shots: usize,
@@ -234,6 +243,9 @@ fn request(args: &Args) -> Request {
         norm: args.length_norm,
         choices: choices.filter(|c| !c.is_empty()).map(str::to_string).collect(),
         max_new_tokens: args.max_new_tokens,
+        answer_after: args.answer_after.clone(),
+        votes: args.votes,
+        temperature: args.temperature,
         drop_long: args.drop_long,
         seed: args.seed,
     }

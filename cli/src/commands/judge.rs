@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Machine;
 use super::eval::or_interrupted;
 use crate::error::bad_input;
 use crate::eval::engine::Device;
@@ -15,7 +14,7 @@ use crate::judge::judges::{ModelJudge, Person, fits};
 use crate::judge::rubric::Rubric;
 use crate::judge::summary::{agreement, summary};
 use crate::judge::{published, rows};
-use crate::open::Opened;
+use crate::open::{Machine, Opened};
 use crate::run::signals::Signals;
 
 #[derive(Debug, clap::Subcommand)]

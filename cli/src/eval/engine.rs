@@ -108,11 +108,12 @@ impl<'a> Engine<'a> {
         Ok(found)
     }
 
-    /// The likeliest answers to prompts of tokens, token by token.
+    /// Answers to prompts of tokens, token by token: the likeliest, or drawn at a temperature by a seed.
     pub fn answers(
         &mut self,
         prompts: &[Vec<u32>],
         max_new_tokens: u64,
+        (temperature, seed): (f32, u64),
         progress: &mut Progress,
     ) -> anyhow::Result<Vec<Answer>> {
         let mut group = Group {
@@ -121,6 +122,8 @@ impl<'a> Engine<'a> {
             plan: &self.plan,
             tokenizer: &self.opened.tokenizer,
             max_new_tokens,
+            temperature,
+            seed,
         };
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
         let (mut done, mut stopped) = (0, Ok(()));

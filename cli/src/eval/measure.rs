@@ -123,6 +123,21 @@ pub fn answers(wanted: AnswerMeasures, marks: &[Marks], seed: u64) -> Vec<Measur
     measures(&shown, found)
 }
 
+/// The final answer that a model gave, and the wanted one.
+pub type Finals = (Option<String>, Option<String>);
+
+/// Final answers: right ones, and those that could be read.
+pub fn finals(found: &[Finals], seed: u64) -> Vec<Measure> {
+    let shown = [share("final answer right"), share("final answer found")];
+    let intervals = bootstrap(found.len(), seed, &mut |picks| {
+        let rate = |test: &dyn Fn(&Finals) -> bool| {
+            picks.iter().filter(|&&i| test(&found[i])).count() as f64 / picks.len().max(1) as f64
+        };
+        vec![rate(&|(own, wanted)| own.is_some() && own == wanted), rate(&|(own, _)| own.is_some())]
+    });
+    measures(&shown, intervals)
+}
+
 fn ratio(counts: impl Iterator<Item = (u32, u32)>) -> f64 {
     let (done, all) = counts.fold((0, 0), |(d, a), c| (d + c.0, a + c.1));
     f64::from(done) / f64::from(all)

@@ -6,6 +6,7 @@
 //! | `rows.rs`, `templates.rs`, `shots.rs` | rows, prompts, worked examples before them |
 //! | `engine.rs` | a model that gives likelihoods and answers |
 //! | `rank.rs`, `parse.rs` | a label by likelihood, a label read from an answer |
+//! | `extract.rs` | the final answer after reasoning, votes |
 //! | `answers.rs`, `confusion.rs`, `calibration.rs` | what is right, row by row and in tables |
 //! | `measure.rs`, `statistics.rs` | measures with intervals, tests |
 //! | `outcome.rs`, `tell.rs` | what was found, as JSON |
@@ -18,6 +19,7 @@ pub mod calibration;
 pub mod change;
 pub mod confusion;
 pub mod engine;
+pub mod extract;
 pub mod html;
 pub mod measure;
 pub mod outcome;

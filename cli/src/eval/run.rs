@@ -9,7 +9,8 @@ use paddock_datasets::template::Template;
 
 use super::answers::{Marks, marks};
 use super::engine::{Device, Engine, Likelihood};
-use super::measure::{self, AnswerMeasures};
+use super::extract::{final_answer, vote, whole};
+use super::measure::{self, AnswerMeasures, Finals};
 use super::outcome::{Outcome, TemplateOutcome, VERSION};
 use super::progress::Progress;
 use super::rank::{LengthNorm, Ranked, Ranking, rank, ranking};
@@ -36,6 +37,9 @@ pub enum Metric {
     Perplexity,
     /// Share of the wishes in a `wishes` column that answers fulfil.
     Wishes,
+    /// Final answers equal to the data's, after reasoning: what follows `####`, `the answer is` or `answer:`, or
+    /// else the last number.
+    FinalAnswer,
 }
 
 /// How labels are got from the model.
@@ -72,6 +76,12 @@ pub struct Request {
     pub choices: Vec<String>,
     /// Most new tokens; `None`: a quarter more than the longest answer in the rows.
     pub max_new_tokens: Option<u64>,
+    /// What stands before a final answer; `None`: the usual marks.
+    pub answer_after: Option<String>,
+    /// Answers drawn for each row, whose final answers vote; 1: the likeliest answer alone.
+    pub votes: usize,
+    /// How varied drawn answers are.
+    pub temperature: f32,
     /// Leave rows out that are too long, instead of stopping.
     pub drop_long: bool,
     /// Seed of intervals and of the choice of worked examples.
@@ -99,11 +109,14 @@ struct Work {
 }
 
 /// What it did.
+#[derive(Default)]
 pub(super) struct Done {
     pub(super) ranked: Option<(Vec<Ranked>, bool)>,
     pub(super) taught: Vec<Likelihood>,
     pub(super) answers: Vec<Answer>,
     pub(super) marks: Vec<Marks>,
+    /// Final answers: voted for, and wanted.
+    pub(super) finals: Vec<Finals>,
 }
 
 impl Run<'_> {
@@ -284,8 +297,7 @@ impl Run<'_> {
         let longest = longest.chain(work.prompts.iter().map(Vec::len)).max().unwrap_or(2) as u64;
         let mut engine = Engine::new(self.opened, &self.device, longest, work.new_tokens)?;
         let stage = |what: &str, n| Progress::new(&format!("{what} ({name})"), n, self.signals);
-        let mut done =
-            Done { ranked: None, taught: Vec::new(), answers: Vec::new(), marks: Vec::new() };
+        let mut done = Done::default();
         if let Some(ranking) = &work.ranking {
             let mut progress = stage("choosing", ranking.examples.len());
             let found = engine.likelihoods(&ranking.examples, &mut progress)?;
@@ -297,10 +309,51 @@ impl Run<'_> {
         }
         if !work.prompts.is_empty() {
             let mut progress = stage("answering", work.prompts.len());
-            done.answers = engine.answers(&work.prompts, work.new_tokens, &mut progress)?;
+            let greedy = (0.0, 0);
+            done.answers = engine.answers(&work.prompts, work.new_tokens, greedy, &mut progress)?;
             done.marks = items.iter().zip(&done.answers).map(|(i, a)| marks(i, a)).collect();
         }
+        if metrics.contains(&Metric::FinalAnswer) {
+            let drawn = self.drawn(&mut engine, &work, name)?;
+            done.finals = self.finals(items, &done.answers, &drawn);
+        }
         Ok(done)
+    }
+}
+
+impl Run<'_> {
+    /// Further answers for a vote, one list for each draw.
+    fn drawn(
+        &self,
+        engine: &mut Engine<'_>,
+        work: &Work,
+        name: &str,
+    ) -> anyhow::Result<Vec<Vec<Answer>>> {
+        let votes = if self.request.votes > 1 { self.request.votes } else { 0 };
+        let draw = |number: usize| {
+            let what = format!("drawing {} of {votes} ({name})", number + 1);
+            let mut progress = Progress::new(&what, work.prompts.len(), self.signals);
+            let seed = self.request.seed.wrapping_add(number as u64);
+            let how = (self.request.temperature, seed);
+            engine.answers(&work.prompts, work.new_tokens, how, &mut progress)
+        };
+        (0..votes).map(draw).collect()
+    }
+
+    /// The final answer of each row, voted for by the drawn ones if there are any; and the wanted one.
+    fn finals(&self, items: &[Item], likeliest: &[Answer], drawn: &[Vec<Answer>]) -> Vec<Finals> {
+        let mark = self.request.answer_after.as_deref();
+        let own = |i: usize| match drawn.is_empty() {
+            true => final_answer(&likeliest[i].text, mark),
+            false => {
+                let all: Vec<Option<String>> =
+                    drawn.iter().map(|draw| final_answer(&draw[i].text, mark)).collect();
+                vote(&all)
+            }
+        };
+        let wanted =
+            |item: &Item| final_answer(item.wanted(), mark).or_else(|| whole(item.wanted()));
+        items.iter().enumerate().map(|(i, item)| (own(i), wanted(item))).collect()
     }
 }
 

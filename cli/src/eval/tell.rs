@@ -28,6 +28,12 @@ pub(super) fn fill(
             );
         }
     }
+    if !done.finals.is_empty() {
+        outcome.measures.extend(measure::finals(&done.finals, seed));
+        let right =
+            |(own, wanted): &measure::Finals| (u32::from(own.is_some() && own == wanted), 1);
+        parts = Some(done.finals.iter().map(right).collect());
+    }
     let measures = answer_measures(metrics);
     if !done.marks.is_empty() {
         outcome.measures.extend(measure::answers(measures, &done.marks, seed));

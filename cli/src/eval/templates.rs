@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use paddock_datasets::template::{Template, promptsource};
+use paddock_datasets::template::{Template, library};
 
 use crate::error::bad_input;
 use crate::train::setup::named_template;
@@ -13,7 +13,7 @@ pub const INLINE: &str = "jinja:";
 /// The templates that a name stands for:
 ///
 /// - a built-in name or a template.json: one;
-/// - `FILE.yaml`: all of a promptsource file that put the data set's original task;
+/// - `FILE.yaml`: all of a promptsource, cluster or FLAN file that put the data set's original task;
 /// - `FILE.yaml#NAME`: that one;
 /// - `jinja:QUESTION ||| ANSWER`: that Jinja source, question and answer joined by a line break.
 pub fn named(name: &str) -> anyhow::Result<Vec<Template>> {
@@ -32,7 +32,7 @@ pub fn named(name: &str) -> anyhow::Result<Vec<Template>> {
     if !Path::new(file).is_file() {
         return Err(bad_input(format!("{file}: there is no such file")));
     }
-    let all = promptsource::load(Path::new(file))?;
+    let all = library::load(Path::new(file))?;
     let names: Vec<String> = all.iter().map(|t| t.name.clone()).collect();
     let Some(one) = one else {
         let own: Vec<Template> = all.into_iter().filter(is_original).collect();

@@ -44,6 +44,8 @@ pub struct Finished {
     pub before: usize,
     /// The model in words.
     pub model: String,
+    /// The first test row as the model is asked it.
+    pub prompt: String,
 }
 
 /// What a study is called: its own name, or the file's.
@@ -123,7 +125,8 @@ pub fn run(
     let cells = planned.into_iter().zip(outcomes);
     let cells = cells.map(|(p, outcome)| Done { settings: p.settings, outcome }).collect();
     drop(opened);
-    Ok(Finished { sides, frozen, cells, before, model })
+    let prompt = template.render_prompt(&sides.test[0].record)?.text;
+    Ok(Finished { sides, frozen, cells, before, model, prompt })
 }
 
 /// What is done, and how long the rest will take.

@@ -139,7 +139,7 @@ fn facts(study: &Study, finished: &Finished) -> String {
         ]);
     }
     rows.push(vec!["Labels".into(), finished.sides.labels.join(", ")]);
-    rows.push(vec!["Asked".into(), study.task.instruction.clone()]);
+    rows.push(vec!["The first test row, as the model is asked".into(), finished.prompt.clone()]);
     rows.push(vec![
         "Answers".into(),
         format!("the likeliest of the labels (log-likelihood {})", study.length_norm.words()),

@@ -54,6 +54,13 @@ pub fn cells(study: &Study, sides: &Sides, common: &Common) -> anyhow::Result<Ve
             enough(number, examples, sides)?;
             for seed in seeds(study, method.kind, examples) {
                 let settings = settings(study, method, examples, seed, common)?;
+                if list.iter().any(|p: &Planned| p.settings == settings) {
+                    return Err(bad_input(format!(
+                        "method {}: {} stands there twice",
+                        number + 1,
+                        settings.words()
+                    )));
+                }
                 let cost = cost(method, examples, sides);
                 list.push(Planned { settings, method: number, cost });
             }

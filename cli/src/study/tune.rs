@@ -122,10 +122,7 @@ pub fn tune(
         ("keep_checkpoints", 1.into()),
     ];
     table.extend(decided.map(|(key, value)| (key.to_string(), value)));
-    device.machine.fill(&mut table);
-    table
-        .entry("micro_batch_tokens")
-        .or_insert(i64::try_from(device.micro_batch_tokens).unwrap_or(i64::MAX).into());
+    computed_with(&mut table, device);
     let launch = Launch {
         file: Some((format!("settings of {}", cell.kind.words()), ::toml::to_string(&table)?)),
         resume: folder.join("run.toml").is_file(),
@@ -138,6 +135,23 @@ pub fn tune(
     }
     let (tokens, seconds) = trained(&folder)?;
     Ok(Tuned { folder, seconds, tokens, memory_bytes: listener.memory_bytes })
+}
+
+/// Says in a RUN.toml what computes, where it does not say so itself.
+pub fn computed_with(table: &mut ::toml::Table, device: &Device) {
+    let number = |n: u64| ::toml::Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+    let machine = &device.machine;
+    let said: [(&str, Option<::toml::Value>); 4] = [
+        ("backend", Some(machine.backend.to_string().into())),
+        ("device", machine.device.clone().map(Into::into)),
+        ("threads", machine.threads.map(number)),
+        ("micro_batch_tokens", Some(number(device.micro_batch_tokens))),
+    ];
+    for (key, value) in said {
+        if let Some(value) = value {
+            table.entry(key).or_insert(value);
+        }
+    }
 }
 
 /// Tokens of all steps of a run, and its seconds.

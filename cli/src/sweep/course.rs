@@ -19,7 +19,7 @@ use crate::run::metrics::{self, Line};
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
 use crate::storage::whole::{read_file, replace_file, sha256_hex};
-use crate::study::tune::{Quiet, trained};
+use crate::study::tune::{Quiet, computed_with, trained};
 use crate::train::report::duration;
 use crate::train::{Launch, train};
 
@@ -137,14 +137,17 @@ fn table(
     for (key, value) in [("samples", 0), ("test_rows", 0), ("keep_checkpoints", 1)] {
         table.insert(key.into(), Value::Integer(value));
     }
-    device.machine.fill(&mut table);
+    computed_with(&mut table, device);
     Ok(table)
 }
 
 /// A name that carries the hash of all settings that change the result, and of the rows.
 fn stem(table: &Table, rows: &str) -> String {
     let mut own = table.clone();
-    own.remove("threads");
+    // These change time and roundings only.
+    for key in ["threads", "device", "backend"] {
+        own.remove(key);
+    }
     let text = format!("{SWEEP_VERSION}|{rows}|{own}");
     sha256_hex(text.as_bytes()).chars().take(16).collect()
 }

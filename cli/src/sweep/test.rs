@@ -71,6 +71,9 @@ pub fn test(
         norm: LengthNorm::None,
         choices: Vec::new(),
         max_new_tokens: None,
+        answer_after: None,
+        votes: 1,
+        temperature: 0.0,
         drop_long: true,
         seed: 1,
     };

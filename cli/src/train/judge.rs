@@ -83,6 +83,8 @@ pub fn judge(
         plan: &session.plan,
         tokenizer: &setup.opened.tokenizer,
         max_new_tokens: longest_answer(session.setup),
+        temperature: 0.0,
+        seed: 0,
     };
     let Some(answers) = group.answers(&prompts, go_on)? else { return Ok(None) };
     let counts = setup.test.iter().zip(&answers).map(|(row, answer)| {

@@ -114,7 +114,9 @@ fn answering(session: &mut Session<'_>) -> anyhow::Result<f64> {
         let model = session.model.base();
         let tokenizer = &setup.opened.tokenizer;
         let (b, plan) = (&mut *session.b, &session.plan);
-        let mut group = Group { b, model: &model, plan, tokenizer, max_new_tokens: NEW_TOKENS };
+        let (max_new_tokens, temperature, seed) = (NEW_TOKENS, 0.0, 0);
+        let mut group =
+            Group { b, model: &model, plan, tokenizer, max_new_tokens, temperature, seed };
         let begun = Instant::now();
         group.answers(prompts, &mut |_| true)?;
         Ok(begun.elapsed().as_secs_f64() / NEW_TOKENS as f64)

@@ -23,7 +23,7 @@ use crate::storage::RealStorage;
 use crate::storage::whole::{read_file, replace_file, sha256_hex};
 use crate::study::course::fingerprint;
 use crate::study::rows::paths;
-use crate::study::tune::{Quiet, trained};
+use crate::study::tune::{Quiet, computed_with, trained};
 use crate::train::report::duration;
 use crate::train::{Launch, train};
 
@@ -181,6 +181,9 @@ impl Bench<'_> {
             norm: self.study.length_norm,
             choices: Vec::new(),
             max_new_tokens: None,
+            answer_after: None,
+            votes: 1,
+            temperature: 0.0,
             drop_long: true,
             seed,
         };
@@ -232,7 +235,7 @@ impl Bench<'_> {
         for (key, value) in [("samples", 0), ("test_rows", 0), ("keep_checkpoints", 1)] {
             table.insert(key.into(), Value::Integer(value));
         }
-        self.device.machine.fill(&mut table);
+        computed_with(&mut table, &self.device);
         let launch = Launch {
             file: Some(("settings".to_string(), toml::to_string(&table)?)),
             resume: folder.join("run.toml").is_file(),
