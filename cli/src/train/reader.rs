@@ -170,7 +170,8 @@ impl Reader<'_> {
             .clone()
             .or(own)
             .or_else(|| Template::for_layout(detected))
-            .or_else(|| mapped.then(Template::prompt))
+            // Where there is no row at all, reading says so.
+            .or_else(|| (mapped || detected.columns.is_empty()).then(Template::prompt))
             .ok_or_else(|| {
                 bad_input(format!(
                     "{}: {}. Say which columns are prompt and answer: --columns prompt=NAME \
