@@ -10,14 +10,14 @@ use std::cell::Cell;
 use paddock_datasets::template::jinja::engine;
 
 /// Bytes that a rendering may hold at a time.
-const LIVE: i64 = 1 << 30;
+const LIVE: i64 = 512 << 20;
 /// Bytes that it may take in all: copying a growing text for ever holds little, but takes without end.
-const TAKEN: i64 = 16 << 30;
+const TAKEN: i64 = 4 << 30;
 
 /// Said when a limit is passed; there is no memory to make a better text.
 const WORDS: &[u8] =
-    b"error: a template was stopped, because one row of it took more than 1 GiB of memory, or \
-16 GiB one after the other. Look at the template named last, or do not use it.\n";
+    b"error: a template was stopped, because one row of it took more than 512 MiB of memory, or \
+4 GiB one after the other. Look at the template named last, or do not use it.\n";
 
 thread_local! {
     /// Whether a template is being rendered here, and what it may still hold and take.

@@ -104,7 +104,7 @@ pub enum Error {
     /// Rows are longer than the limit and the policy is to refuse them.
     #[error(
         "row {row} has {tokens} tokens, more than the limit of {limit}; raise --max-seq-len, \
-         or choose --over-length drop or cut-prompt"
+         or choose --over-length drop or cut_prompt"
     )]
     TooLong {
         /// Row number.

@@ -84,8 +84,12 @@ impl Gather {
         Self { shots: shots.clone(), kept: BTreeMap::new() }
     }
 
-    /// Whether a row would be kept, so that others need not be rendered.
+    /// Whether a row would be kept, so that others need not be rendered. At most a quarter of the rows
+    /// is: they are never held out, and some must be.
     pub fn wants(&self, row: u64) -> bool {
+        if self.shots.rank(row) > u64::MAX / 4 {
+            return false;
+        }
         let last = self.kept.last_key_value().map(|(key, _)| *key);
         self.kept.len() < POOL || last.is_some_and(|last| (self.shots.rank(row), row) < last)
     }

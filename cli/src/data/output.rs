@@ -42,6 +42,11 @@ impl Output {
         Ok(Output { path: path.to_path_buf(), partial, writer })
     }
 
+    /// The file's name when it is done.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes a row.
     pub fn row(&mut self, columns: &Map<String, Value>) -> anyhow::Result<()> {
         let Some(writer) = &mut self.writer else { return Ok(()) };

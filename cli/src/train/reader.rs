@@ -180,7 +180,8 @@ pub fn template_for(
     let mapped = columns.contains_key("prompt") && columns.contains_key("answer");
     let template = template
         .or_else(|| Template::for_layout(detected))
-        .or_else(|| mapped.then(Template::prompt))
+        // Where there is no row at all, reading says so.
+        .or_else(|| (mapped || detected.columns.is_empty()).then(Template::prompt))
         .ok_or_else(|| {
             bad_input(format!(
                 "{}: {}. Say which columns are prompt and answer: --columns prompt=NAME \

@@ -53,6 +53,11 @@ impl Rows {
         Ok(self.stores[store as usize].get(at as usize)?)
     }
 
+    /// Some of them.
+    pub fn some(&self, list: &[usize]) -> anyhow::Result<Vec<Example>> {
+        list.iter().map(|&i| self.get(i)).collect()
+    }
+
     /// All of them.
     pub fn all(&self) -> anyhow::Result<Vec<Example>> {
         (0..self.len()).map(|i| self.get(i)).collect()

@@ -154,9 +154,7 @@ impl<'a> Session<'a> {
         let c = &self.setup.config;
         let position = self.run.rows_seen;
         let chosen = self.course.examples(position, c.batch_size as usize);
-        let train = &self.setup.train;
-        let rows: Vec<Example> =
-            chosen.iter().map(|&i| train.get(i)).collect::<anyhow::Result<_>>()?;
+        let rows = self.setup.train.some(&chosen)?;
         let rows: Vec<&Example> = rows.iter().collect();
         let parts = batches(&rows, &limits(&self.plan.capacity), &self.model.config)?;
         let (micro, cores): (Vec<MicroBatch>, Vec<Batch>) = parts.into_iter().unzip();

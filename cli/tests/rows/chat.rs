@@ -49,7 +49,8 @@ fn conversations_of_every_layout_are_trained_on() {
         assert!(out.contains("⟦blue .⟧") || out.contains("⟦cold .⟧"), "{name}: {out}");
         assert!(!out.contains("green"), "a rejected answer is never shown: {out}");
         // Tokens of both answers are learned, and nothing else.
-        let (plan, _) = desk.run(&format!("plan --no-probe --json --model model --data {name}"), 0);
+        let (plan, _) = desk
+            .run(&format!("plan --no-probe --lora-rank 4 --json --model model --data {name}"), 0);
         let plan: Value = serde_json::from_str(&plan).expect("JSON");
         let trained = plan["trained_tokens"].as_u64().expect("a number");
         let rows = plan["train_rows"].as_u64().expect("a number");
@@ -58,7 +59,7 @@ fn conversations_of_every_layout_are_trained_on() {
             trained >= rows * answers * 3 && trained < plan["tokens"].as_u64().unwrap_or(0) / 2
         );
     }
-    desk.run("train --model model --data sharegpt.jsonl --max-steps 1 --samples 1 --out run", 0);
+    desk.run("train --lora-rank 4 --model model --data sharegpt.jsonl --max-steps 1 --samples 1 --out run", 0);
     let (out, _) = desk.run("generate --model model --adapter run/adapter --prompt sky --json", 0);
     assert!(out.contains("\"stop\""), "{out}");
 }
@@ -83,7 +84,7 @@ fn the_models_own_chat_template_trains_and_answers() {
     // Chosen by name, and by itself for conversations.
     for (flags, out) in [("--template chat", "a"), ("", "b")] {
         let train = format!(
-            "train --model model --data {name} {flags} --max-steps 1 --samples 1 --out {out}"
+            "train --lora-rank 4 --model model --data {name} {flags} --max-steps 1 --samples 1 --out {out}"
         );
         desk.run(&train, 0);
         let carried: Value =

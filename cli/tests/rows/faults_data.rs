@@ -13,7 +13,7 @@ fn write(desk: &Desk, name: &str, text: impl AsRef<[u8]>) {
 }
 
 fn plan(data: &str) -> String {
-    format!("plan --no-probe --model model --data {data}")
+    format!("plan --no-probe --lora-rank 4 --model model --data {data}")
 }
 
 /// The message must hold all of the words.
@@ -45,10 +45,10 @@ fn f26_other_encodings_are_named_and_bad_bytes_have_a_place() {
     let bad = [good.as_bytes(), b"{\"instruction\": \"\xff\"}\n", b"{\"a\": \"\0\"}\n"].concat();
     write(&desk, "bad.jsonl", &bad);
     let words =
-        ["row 1 (line 2, byte 50): not valid UTF-8 (byte 0xff at byte 17", "holds a NUL byte"];
+        ["row 1 (line 2, byte 46): not valid UTF-8 (byte 0xff at byte 17", "holds a NUL byte"];
     refuses(&desk, &plan("bad.jsonl"), &words);
     // A byte-order mark changes no column's name, and skipping counts.
-    write(&desk, "mark.jsonl", [b"\xef\xbb\xbf", good.repeat(40).as_bytes(), &bad[50..]].concat());
+    write(&desk, "mark.jsonl", [b"\xef\xbb\xbf", good.repeat(40).as_bytes(), &bad[46..]].concat());
     let (out, err) = desk.run(&format!("{} --skip-bad true", plan("mark.jsonl")), 0);
     assert!(err.contains("a UTF-8 byte-order mark at the start was ignored"), "{err}");
     assert!(out.contains("2 rows left out: unreadable"), "{out}");
@@ -62,8 +62,8 @@ fn f27_broken_lines_are_all_told_the_first_twenty_in_full() {
     write(&desk, "broken.jsonl", &text);
     let words = [
         "30 rows cannot be used:",
-        "row 1 (line 2, byte 50): broken JSON",
-        "line 1 column 17",
+        "row 1 (line 2, byte 46): broken JSON",
+        "line 1 column 16",
         "found a list where one object a row was expected",
         "row 20 (line 21",
         "… and 10 more",
@@ -81,7 +81,7 @@ fn f28_tables_follow_rfc_4180_and_name_their_columns() {
     write(&desk, "good.csv", table.clone() + &"a,b\r\n".repeat(40));
     let (out, _) = desk.run("data template render --data good.csv --rows 1 --json", 0);
     let first: Value = serde_json::from_str(&out).expect("JSON");
-    assert!(first["input"].as_str().is_some_and(|t| t.contains("what, \"is\"\nit")), "{first}");
+    assert!(first["input"].as_str().is_some_and(|t| t.contains("what, \"is\"\r\nit")), "{first}");
     write(&desk, "ragged.csv", table + "a,b,c\r\nd\r\n");
     let words = ["2 rows cannot be used", "has 3 fields, the header has 2", "(line 4"];
     refuses(&desk, &plan("ragged.csv"), &words);
@@ -106,7 +106,7 @@ fn f29_empty_data_are_refused_and_small_ones_train() {
     let words = ["0 usable rows of 3: 2 with an empty answer (rows 0, 2); 1 too long (rows 1)"];
     refuses(&desk, &plan("useless.jsonl"), &words);
     write(&desk, "small.jsonl", row("what is the sky", "blue") + &row("what is snow", "cold"));
-    let train = "train --model model --data small.jsonl --batch-size 16 --max-steps 2 --out run";
+    let train = "train --lora-rank 4 --model model --data small.jsonl --batch-size 16 --max-steps 2 --out run";
     desk.run(train, 0);
     assert!(desk.path("run/adapter/adapter_model.safetensors").is_file());
 }
@@ -146,7 +146,7 @@ fn f31_equal_rows_are_counted_and_never_on_both_sides() {
 #[test]
 fn f32_long_rows_follow_the_stated_policy() {
     let desk = desk();
-    let long = "what ".repeat(90);
+    let long = "what ".repeat(120);
     let text = row("what is it", "it is").repeat(40) + &row(&long, "it") + &row("what", &long);
     write(&desk, "long.jsonl", text);
     let with = |policy: &str| format!("{} --over-length {policy}", plan("long.jsonl"));
@@ -181,7 +181,8 @@ fn f33_archives_are_refused_and_bombs_stop() {
 #[test]
 fn f34_data_that_changed_are_noticed_when_a_run_goes_on() {
     let desk = desk();
-    let train = "train --model model --data rows.json --max-steps 2 --samples 0 --out run";
+    let train =
+        "train --lora-rank 4 --model model --data rows.json --max-steps 2 --samples 0 --out run";
     desk.run(train, 0);
     let text = String::from_utf8(desk.bytes("rows.json")).expect("text");
     write(&desk, "rows.json", text.replace("blue", "cold"));

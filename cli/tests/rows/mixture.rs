@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use paddock_tests::desk::Desk;
 use serde_json::{Value, json};
 
-const SETTINGS: &str =
-    "model = \"model\"\nmax_steps = 6\nbatch_size = 4\nsamples = 0\nlr_schedule = \"constant\"\n";
+const SETTINGS: &str = "model = \"model\"\nmax_steps = 6\nbatch_size = 4\nsamples = 0\nlora_rank = 4\nlr_schedule = \"constant\"\n";
 
 /// Reviews, questions and pairs about three different things.
 fn desk() -> Desk {
@@ -53,7 +52,10 @@ fn plan(desk: &Desk) -> Value {
 #[test]
 fn many_sets_and_templates_train_and_resume_by_one_integer() {
     let desk = desk();
-    run_toml(&desk, &format!("shots = 1\nshots_rate = 0.5\nsave_every = 2\n{SETS}"));
+    run_toml(
+        &desk,
+        &format!("shots = 1\nshots_rate = 0.5\nsave_every = 2\neval_every = 2\n{SETS}"),
+    );
     let found = plan(&desk);
     // 120 rows of questions and 90 of each other set, less those held out.
     let rows = found["train_rows"].as_u64().expect("a number");
@@ -176,7 +178,8 @@ fn a_mixture_is_checked_like_any_setting() {
     refused("shots = 2\nshots_rate = 1.5\ndata = \"rows.json\"\n", "must be from 0 to 1");
     // One set as a flag.
     let set = "{data=\"rows.json\",template=\"alpaca\"}";
-    let (out, _) = desk.run(&format!("plan --no-probe --json --model model --mixture {set}"), 0);
+    let (out, _) =
+        desk.run(&format!("plan --no-probe --lora-rank 4 --json --model model --mixture {set}"), 0);
     assert!(out.contains("\"sets\":[{"), "{out}");
 }
 
@@ -212,8 +215,9 @@ fn tokens_are_made_once_and_anew_when_anything_changes() {
     let desk = desk();
     let cache = desk.path("cache");
     let plan = |flags: &str| {
-        let mut command =
-            desk.command(&format!("plan --no-probe --model model --data rows.json {flags}"));
+        let mut command = desk.command(&format!(
+            "plan --no-probe --lora-rank 4 --model model --data rows.json {flags}"
+        ));
         assert!(command.env("PADDOCK_CACHE", &cache).output().expect("it starts").status.success());
         let entries = std::fs::read_dir(cache.join("tokens")).into_iter().flatten().flatten();
         let mut names: Vec<_> =

@@ -10,7 +10,8 @@ fn desk() -> Desk {
 #[test]
 fn a_plan_tells_memory_time_disk_and_cost() {
     let desk = desk();
-    let command = "plan --model model --data rows.json --epochs 2 --price-per-hour 3.6";
+    let command =
+        "plan --lora-rank 4 --model model --data rows.json --epochs 2 --price-per-hour 3.6";
     let (out, _) = desk.run(command, 0);
     for word in
         ["Memory", "activations", "a checkpoint", "for the 2 that are kept", "Time       about"]
@@ -26,7 +27,8 @@ fn a_plan_tells_memory_time_disk_and_cost() {
     assert!(number("step_s") > 0.0 && number("total_s") >= number("step_s") * number("steps"));
     assert!((number("cost") - number("total_s") * 0.001).abs() < 1e-9);
     assert_eq!(number("disk_bytes"), 2.0 * number("checkpoint_bytes"));
-    let (_, err) = desk.run("plan --model model --data rows.json --price-per-hour=-1", 2);
+    let (_, err) =
+        desk.run("plan --lora-rank 4 --model model --data rows.json --price-per-hour=-1", 2);
     assert!(err.contains("0 or more"), "{err}");
 }
 
@@ -57,9 +59,9 @@ fn a_shape_is_enough_for_memory_and_what_would_make_it_fit_is_named() {
 
     let (out, _) = desk.run("plan --method full --shape 8192,80,64,8,28672,128256", 0);
     assert!(out.contains("Does not fit:"), "{out}");
-    let (out, _) = desk.run("plan --shape model/config.json --max-seq-len 32", 0);
+    let (out, _) = desk.run("plan --lora-rank 4 --shape model/config.json --max-seq-len 32", 0);
     assert!(out.contains("Fits") && out.contains("frozen weights"), "{out}");
-    for (shape, words) in [("1,2,3", "expected six whole numbers"), ("7,2,2,2,8,100", "--shape")] {
+    for (shape, words) in [("1,2,3", "expected six whole numbers"), ("0,2,2,2,8,100", "--shape")] {
         let (_, err) = desk.run(&format!("plan --shape {shape}"), 2);
         assert!(err.contains(words), "{err}");
     }

@@ -55,8 +55,10 @@ pub fn detect_form(head: &[u8], extension: &str, choice: TableChoice) -> TableFo
             Some(quotes) => vec![quotes],
             None => vec![!plain_first, plain_first],
         };
-        for quotes in ways {
-            let score = regularity(&sample(head, delimiter, quotes));
+        for (i, quotes) in ways.into_iter().enumerate() {
+            // The uncommon way must be better by far: one ragged row is no reason for it.
+            let handicap = if i == 0 { 0 } else { 256 };
+            let score = regularity(&sample(head, delimiter, quotes)).saturating_sub(handicap);
             if score > best.0 {
                 best = (score, delimiter, quotes);
             }

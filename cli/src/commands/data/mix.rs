@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use paddock_datasets::mixture::{Mixture, Rates};
+use paddock_datasets::readers::ReadOptions;
 use serde_json::{Value, json};
 
 use super::{Reading, Writing};
@@ -70,27 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut mixture = Mixture::new(&sizes, &rates, args.seed)?;
     let drawn: Vec<(u32, usize)> =
         (0..rows).map(|_| mixture.draw()).map(|(file, row)| (file as u32, row)).collect();
-    // Rows wait in a file: in memory there are some 40 bytes for each.
-    let mut spill = Spill::create(&args.writing.out)?;
-    let mut places: Vec<Vec<u64>> = sizes.iter().map(|n| vec![UNUSED; *n as usize]).collect();
-    drawn.iter().for_each(|(file, row)| places[*file as usize][*row] = 0);
-    let different: Vec<usize> =
-        places.iter().map(|list| list.iter().filter(|p| **p != UNUSED).count()).collect();
-    let mut next = vec![0usize; paths.len()];
-    each_row(&paths, &options, &mut Teller::new("read"), &mut |file, record| {
-        if let Some(place) = places[file].get_mut(next[file]).filter(|p| **p != UNUSED) {
-            *place = spill.push(&record.columns)?;
-        }
-        next[file] += 1;
-        Ok(())
-    })?;
-    if next.iter().zip(&sizes).any(|(now, before)| *now as u64 != *before) {
-        return Err(bad_input("a file changed while it was read; try again"));
-    }
-    let mut waiting = spill.finish()?;
-    for (file, row) in &drawn {
-        out.row(&waiting.get(places[*file as usize][*row])?)?;
-    }
+    let different = write(&paths, &options, &sizes, &drawn, &mut out)?;
     let written = out.finish()?;
     let counts: Vec<Value> = (0..paths.len())
         .map(|file| {
@@ -113,6 +94,36 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         println!("{:>9} of {} rows of {file}", count["drawn"], count["rows"]);
     }
     Ok(())
+}
+
+/// Writes the drawn rows in their order; how many different ones each file gives. Rows wait in a file: in
+/// memory there are some 40 bytes for each.
+fn write(
+    paths: &[PathBuf],
+    options: &ReadOptions,
+    sizes: &[u64],
+    drawn: &[(u32, usize)],
+    out: &mut Output,
+) -> anyhow::Result<Vec<usize>> {
+    let mut spill = Spill::create(out.path())?;
+    let mut places: Vec<Vec<u64>> = sizes.iter().map(|n| vec![UNUSED; *n as usize]).collect();
+    drawn.iter().for_each(|(file, row)| places[*file as usize][*row] = 0);
+    let mut next = vec![0usize; paths.len()];
+    each_row(paths, options, &mut Teller::new("read"), &mut |file, record| {
+        if let Some(place) = places[file].get_mut(next[file]).filter(|p| **p != UNUSED) {
+            *place = spill.push(&record.columns)?;
+        }
+        next[file] += 1;
+        Ok(())
+    })?;
+    if next.iter().zip(sizes).any(|(now, before)| *now as u64 != *before) {
+        return Err(bad_input("a file changed while it was read; try again"));
+    }
+    let mut waiting = spill.finish()?;
+    for (file, row) in drawn {
+        out.row(&waiting.get(places[*file as usize][*row])?)?;
+    }
+    Ok(places.iter().map(|list| list.iter().filter(|p| **p != UNUSED).count()).collect())
 }
 
 /// A row that is not drawn.
