@@ -9,6 +9,11 @@ use paddock_core::reference::Reference;
 use paddock_core::weights::Weights;
 
 pub mod cpu;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod cuda;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[path = "cuda_absent.rs"]
+pub mod cuda;
 pub mod ops;
 pub mod wgpu;
 
@@ -21,6 +26,8 @@ pub enum Kind {
     Cpu,
     /// WGSL kernels on a graphics card (Vulkan, Metal or Direct3D 12).
     Wgpu,
+    /// PTX kernels on an NVIDIA card.
+    Cuda,
     /// The executable specification in f32: slow, for comparison.
     Reference,
     /// The executable specification in f64.
@@ -35,10 +42,12 @@ impl std::str::FromStr for Kind {
             "auto" => Ok(Kind::Auto),
             "cpu" => Ok(Kind::Cpu),
             "wgpu" => Ok(Kind::Wgpu),
+            "cuda" => Ok(Kind::Cuda),
             "reference" => Ok(Kind::Reference),
             "reference64" => Ok(Kind::Reference64),
             _ => Err(Error::Device(format!(
-                "unknown back-end \"{name}\"; expected auto, cpu, wgpu, reference or reference64"
+                "unknown back-end \"{name}\"; expected auto, cpu, wgpu, cuda, reference or \
+                 reference64"
             ))),
         }
     }
@@ -64,6 +73,7 @@ pub fn open<'w>(
             Ok(Box::new(cpu::Cpu::new(weights, options.threads, options.level)?))
         }
         Kind::Wgpu => Ok(Box::new(wgpu::Wgpu::open(weights)?)),
+        Kind::Cuda => cuda::open(weights, None),
         Kind::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
         Kind::Reference64 => Ok(Box::new(Reference::<f64>::new(weights))),
     }

@@ -24,7 +24,7 @@ fn loss(d: &mut Draw, which: Loss) -> Case {
     let inp = d.input(Acts, m * u64::from(dim));
     let (nll, lse) = (d.output("nll", Stats, e), d.output("lse", Stats, m));
     let coeff = d.input(Stats, e);
-    d.scratch(u64::from(vocab) * m.max(1));
+    d.scratch(2 * u64::from(vocab) * m.max(1) + 4);
     let shape = format!("{m} rows, {e} entries, {vocab} x {dim}");
     let flops = 2.0 * m as f64 * area(vocab, dim) as f64;
     if which == Loss::Forward {

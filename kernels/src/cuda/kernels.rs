@@ -1,0 +1,101 @@
+//! The PTX files, and what their texts say about their kernels.
+
+use super::driver::Type;
+
+/// A file of kernels.
+#[derive(Clone, Copy)]
+pub struct Source {
+    /// Its name without `.ptx`.
+    pub stem: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+macro_rules! sources {
+    ($($stem:literal),* $(,)?) => {
+        /// Every file, each of which says by `.target` which devices it is for.
+        pub const SOURCES: &[Source] =
+            &[$(Source { stem: $stem, text: include_str!(concat!($stem, ".ptx")) }),*];
+    };
+}
+
+sources!(
+    "adamw",
+    "attention_any",
+    "convert",
+    "dropout",
+    "elementwise",
+    "embed",
+    "linear_cross_entropy",
+    "matmul_any",
+    "matmul_backward_input",
+    "matmul_backward_weight",
+    "matmul_forward",
+    "rms_norm",
+    "rope",
+    "swiglu",
+);
+
+impl Source {
+    /// Whether a device of this compute capability can run it: a plain target serves all later devices,
+    /// one with a letter only its own.
+    pub fn runs_on(&self, (major, minor): (u32, u32)) -> bool {
+        let target = self.text.lines().find_map(|line| line.trim().strip_prefix(".target sm_"));
+        let digits = target.unwrap_or("").trim();
+        let found = 10 * major + minor;
+        match digits.strip_suffix('a') {
+            Some(exact) => exact.parse() == Ok(found),
+            None => digits.parse().is_ok_and(|least: u32| found >= least),
+        }
+    }
+
+    /// Name and parameter types of each kernel.
+    pub fn entries(&self) -> Vec<(&'static str, Vec<Type>)> {
+        let parts = self.text.split(".visible .entry ").skip(1);
+        parts
+            .filter_map(|part| {
+                let (name, rest) = part.split_once('(')?;
+                let (list, _) = rest.split_once(')')?;
+                let types = list.split(".param").skip(1).filter_map(|parameter| {
+                    match parameter.split_whitespace().next()? {
+                        ".u64" => Some(Type::U64),
+                        ".u32" => Some(Type::U32),
+                        ".f32" => Some(Type::F32),
+                        _ => None,
+                    }
+                });
+                Some((name.trim(), types.collect()))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_all_parameters_are_understood() {
+        let mut names = HashSet::new();
+        for source in SOURCES {
+            let entries = source.entries();
+            assert!(!entries.is_empty(), "{}", source.stem);
+            let parameters: usize = entries.iter().map(|(_, types)| types.len()).sum();
+            let declared = source.text.matches(".param .").count();
+            assert_eq!(parameters, declared, "{}: a parameter of another type", source.stem);
+            for (name, _) in entries {
+                assert!(names.insert(name), "{name} stands in two files");
+            }
+        }
+    }
+
+    #[test]
+    fn files_run_where_their_target_says() {
+        let source = |text| Source { stem: "x", text };
+        let (plain, special) = (source("\n.target sm_80\n"), source(".target sm_90a\n"));
+        assert!(plain.runs_on((8, 0)) && plain.runs_on((12, 0)) && !plain.runs_on((7, 5)));
+        assert!(special.runs_on((9, 0)) && !special.runs_on((10, 0)) && !special.runs_on((8, 9)));
+    }
+}
