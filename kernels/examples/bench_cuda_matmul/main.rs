@@ -22,7 +22,7 @@ use std::ffi::c_void;
 use std::process::ExitCode;
 
 use device::{Gpu, Kernel, Outcome, Room};
-use matmul_sm90::{BLOCK, GROUP, Operands, Product, SHARED_BYTES, grid};
+use matmul_sm90::{BLOCK, GROUP, Operands, Product, SHARED_BYTES, Second, grid};
 use numbers::{Numbers, product, wide};
 
 /// What follows the result in memory and must not change.
@@ -34,6 +34,11 @@ fn portable(kind: Product) -> &'static str {
         Product::BackwardInput => include_str!("../../src/cuda/matmul_backward_input.ptx"),
         Product::BackwardWeight => include_str!("../../src/cuda/matmul_backward_weight.ptx"),
     }
+}
+
+/// The portable kernel's name, and that of both files.
+fn name_of(kind: Product) -> &'static str {
+    kind.entry().trim_end_matches("_sm90")
 }
 
 /// A kernel to be measured.
@@ -49,7 +54,7 @@ fn variant(gpu: &Gpu, kind: Product, name: &str) -> Outcome<Variant> {
     let mut group = GROUP;
     match name {
         "portable" => {
-            let kernel = gpu.load(portable(kind), kind.entry(), 128, 98_304)?;
+            let kernel = gpu.load(portable(kind), name_of(kind), 128, 98_304)?;
             return Ok(Variant { kernel, portable: true, group });
         }
         "sm90" => {}
@@ -57,7 +62,7 @@ fn variant(gpu: &Gpu, kind: Product, name: &str) -> Outcome<Variant> {
             if let Some(number) = other.strip_prefix("group") {
                 group = number.parse()?;
             } else if let Some(folder) = other.strip_prefix("in=") {
-                source = std::fs::read_to_string(format!("{folder}/{}.ptx", kind.entry()))?;
+                source = std::fs::read_to_string(format!("{folder}/{}.ptx", name_of(kind)))?;
             } else {
                 return Err(format!("no variant is called {other}").into());
             }
@@ -106,16 +111,23 @@ fn run(
 ) -> Outcome<[Vec<f64>; 2]> {
     let (m, n, k) = (o.m as usize, o.n as usize, o.k as usize);
     let mut numbers = Numbers(seed);
+    let more = o.second.map_or(0, |second| second.k as usize);
     let rooms = [
         Room::holding(&numbers.bf16s(m * k))?,
         Room::holding(&numbers.bf16s(n * k))?,
+        Room::holding(&numbers.bf16s((m * more).max(8)))?,
+        Room::holding(&numbers.bf16s((n * more).max(8)))?,
         if o.wide {
             Room::holding(&numbers.f32s(m * n + GUARD))?
         } else {
             Room::holding(&numbers.bf16s(m * n + GUARD))?
         },
     ];
-    (o.a, o.b, o.out) = (rooms[0].address, rooms[1].address, rooms[2].address);
+    let [a, b, a2, b2, out] = rooms;
+    (o.a, o.b, o.out) = (a.address, b.address, out.address);
+    if let Some(second) = &mut o.second {
+        (second.a, second.b) = (a2.address, b2.address);
+    }
     let read = |room: Room| -> Outcome<Vec<f64>> {
         Ok(if o.wide {
             room.read::<f32>()?.into_iter().map(f64::from).collect()
@@ -123,10 +135,10 @@ fn run(
             room.read::<u16>()?.into_iter().map(wide).collect()
         })
     };
-    let mut before = read(rooms[2])?;
+    let mut before = read(out)?;
     by.launch(gpu, kind, o)?;
     gpu.wait()?;
-    let mut after = read(rooms[2])?;
+    let mut after = read(out)?;
     if before[m * n..] != after[m * n..] {
         return Err(format!("{m} {n} {k}: memory behind the result was written").into());
     }
@@ -163,7 +175,7 @@ fn operands(kind: Product, m: u32, n: u32, k: u32, at: usize) -> Operands {
         Product::BackwardWeight => true,
     };
     let alpha = if at % 3 == 2 { 0.5 } else { 1.0 };
-    Operands { out: 0, a: 0, b: 0, m, n, k, alpha, add: at % 2 == 1, wide }
+    Operands { out: 0, a: 0, b: 0, m, n, k, alpha, add: at % 2 == 1, wide, second: None }
 }
 
 /// Small shapes, odd ones among them, against a loop in f64.
@@ -188,17 +200,22 @@ fn check(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
         let by_k = kind == Product::BackwardWeight;
         let (m, k) = if by_k { (m.next_multiple_of(8), k - at as u32 % 8) } else { (m, k) };
         let mut o = operands(kind, m, n, k, at + at / 12);
+        let more = if at % 4 == 3 && name != "portable" { 8 * (1 + at as u32 % 17) } else { 0 };
+        o.second = (more > 0).then_some(Second { a: 0, b: 0, k: more });
         let seed = 1 + at as u64;
         let [got, before] = run(gpu, kind, &by, &mut o, seed)?;
         let mut numbers = Numbers(seed);
         let (a, b) = (numbers.bf16s((m * k) as usize), numbers.bf16s((n * k) as usize));
-        let expected = product(kind, &o, &a, &b);
+        let mut expected = product(kind, &o, &a, &b);
+        let (a, b) = (numbers.bf16s((m * more) as usize), numbers.bf16s((n * more) as usize));
+        let second = product(kind, &Operands { k: more, ..o }, &a, &b);
+        expected.iter_mut().zip(second).for_each(|(sum, more)| *sum += more);
         let (off, place) = worst(&o, &got, &expected, &before);
         let right = off <= 1.0;
         fine &= right;
         println!(
             "check {} {name} {m} {n} {k} add {} wide {} alpha {}: {off:.3} of the bound {}",
-            kind.entry(),
+            name_of(kind),
             o.add,
             o.wide,
             o.alpha,
@@ -259,7 +276,7 @@ fn compare(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
             fine &= right;
             println!(
                 "compare {} {name} {m} {n} {k} add {} wide {}: {off:.3} of the bound, bits {} {}",
-                kind.entry(),
+                name_of(kind),
                 o.add,
                 o.wide,
                 if same { "repeat" } else { "DIFFER" },
@@ -284,7 +301,7 @@ fn speed(gpu: &Gpu, kind: Product, name: &str, layers: &[[u32; 3]]) -> Outcome<(
             Product::BackwardWeight => (output, input, tokens),
         };
         let wide = kind == Product::BackwardWeight;
-        let o = Operands { out: 0, a: 0, b: 0, m, n, k, alpha: 1.0, add: wide, wide };
+        let o = Operands { out: 0, a: 0, b: 0, m, n, k, alpha: 1.0, add: wide, wide, second: None };
         let [m, n, k] = [m, n, k].map(|x| x as usize);
         let bytes = [m * k * 2, n * k * 2, m * n * if wide { 4 } else { 2 }];
         // As many sets of operands as fill the L2 cache several times.
@@ -306,7 +323,7 @@ fn speed(gpu: &Gpu, kind: Product, name: &str, layers: &[[u32; 3]]) -> Outcome<(
             by.launch(gpu, kind, &Operands { a, b, out, ..o })
         })?;
         let tflops = flops / ms / 1e9;
-        println!("speed,{},{name},{tokens},{input},{output},{ms:.4},{tflops:.1}", kind.entry());
+        println!("speed,{},{name},{tokens},{input},{output},{ms:.4},{tflops:.1}", name_of(kind));
         for room in rooms.into_iter().flatten() {
             room.free()?;
         }
