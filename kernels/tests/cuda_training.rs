@@ -6,7 +6,7 @@
 #[path = "common/cuda.rs"]
 mod cuda;
 
-use cuda::device;
+use cuda::{AMPERE, HOPPER, device};
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
 use paddock_core::config::{Config, Rope, RopeScaling};
@@ -149,8 +149,8 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     (difference / b.iter().map(|&b| square(b)).sum::<f64>()).sqrt()
 }
 
-fn check(odd: bool, methods: &[Method]) {
-    let device = device();
+fn check(capability: (u32, u32), odd: bool, methods: &[Method]) {
+    let device = device(capability);
     let config = config(odd);
     let checkpoint = Checkpoint::new(&config);
     for &method in methods {
@@ -179,17 +179,22 @@ fn check(odd: bool, methods: &[Method]) {
 
 #[test]
 fn a_step_on_the_tensor_cores_equals_the_reference() {
-    check(false, &[Method::Full, lora(8, 0.0)]);
+    check(AMPERE, false, &[Method::Full, lora(8, 0.0)]);
+}
+
+#[test]
+fn a_step_on_hopper_equals_the_reference() {
+    check(HOPPER, false, &[Method::Full, lora(8, 0.0)]);
 }
 
 #[test]
 fn a_step_of_odd_shapes_equals_the_reference() {
-    check(true, &[Method::Full, lora(3, 0.2)]);
+    check(AMPERE, true, &[Method::Full, lora(3, 0.2)]);
 }
 
 #[test]
 fn the_loss_falls() {
-    let device = device();
+    let device = device(AMPERE);
     let config = config(true);
     let checkpoint = Checkpoint::new(&config);
     let mut cuda = Cuda::on(device.gpu.clone(), checkpoint.weights());

@@ -13,7 +13,8 @@ use paddock_core::error::{Error, Result};
 use super::driver::{
     Answer, Arg, Buffer, Code, Function, Module, PIECE, Staging, fill, memory, read,
 };
-use super::kernels::SOURCES;
+use super::kernels::{SOURCES, Source};
+use super::matmul_sm90;
 use super::profile::{Line, Profile};
 use super::trouble::{is_lasting, words};
 
@@ -53,13 +54,10 @@ impl fmt::Display for DeviceReport {
 }
 
 /// Which kernels a device runs, and why not the others.
-fn kernels_for(capability: (u32, u32)) -> String {
-    let own = SOURCES.iter().filter(|s| s.text.contains(".target sm_90a"));
-    let own: Vec<&str> = own.map(|s| s.stem).collect();
-    match (capability, own.is_empty()) {
-        ((9, 0), false) => format!("sm_80, and for sm_90a {}", own.join(", ")),
-        (_, false) => String::from("sm_80 (those for sm_90a need compute capability 9.0)"),
-        (_, true) => String::from("sm_80"),
+fn kernels_for(capability: (u32, u32)) -> &'static str {
+    match capability {
+        (9, 0) => "sm_80, and for matrix products sm_90a (with a driver for CUDA 12 or later)",
+        _ => "sm_80 (those for sm_90a need compute capability 9.0)",
     }
 }
 
@@ -199,7 +197,7 @@ impl Gpu {
     /// # Errors
     /// No driver, no device, a driver or device that is too old, kernels that it does not take: in words.
     pub fn open(wanted: Option<&str>) -> Result<Rc<Gpu>> {
-        start()?;
+        let version = start()?;
         let list = devices()?;
         let variable = std::env::var("PADDOCK_DEVICE").ok();
         let (device, report) = choose(&list, wanted.or(variable.as_deref()))?;
@@ -211,7 +209,7 @@ impl Gpu {
         let stream = Stream::new(StreamFlags::DEFAULT, None);
         let stream = stream.map_err(|e| failed("its stream", e as Code))?;
         let staging = Staging::new(&stream).map_err(|code| failed("pinned memory", code))?;
-        let (modules, functions) = load(report)?;
+        let (modules, functions) = load(report, version)?;
         Ok(Rc::new(Gpu {
             staging: RefCell::new(staging),
             landing: RefCell::default(),
@@ -254,6 +252,11 @@ impl Gpu {
         })
     }
 
+    /// Whether this device has a kernel (some are for one kind of device only).
+    pub(super) fn has(&self, entry: &str) -> bool {
+        self.functions.contains_key(entry)
+    }
+
     /// Queues a kernel. An empty grid is nothing to do.
     pub(super) fn launch(
         &self,
@@ -262,6 +265,29 @@ impl Gpu {
         block: u32,
         shared: u32,
         args: &[Arg],
+    ) -> Result<()> {
+        self.queue(entry, grid, |function, grid| {
+            function.launch(&self.stream, grid, block, shared, args)
+        })
+    }
+
+    /// Queues one of Hopper's products.
+    pub(super) fn launch_product(
+        &self,
+        entry: &'static str,
+        ctas: u32,
+        arguments: &mut matmul_sm90::Arguments,
+    ) -> Result<()> {
+        self.queue(entry, [u64::from(ctas), 1, 1], |function, grid| {
+            function.launch_product(&self.stream, grid, arguments)
+        })
+    }
+
+    fn queue(
+        &self,
+        entry: &'static str,
+        grid: [u64; 3],
+        launch: impl FnOnce(&Function, [u32; 3]) -> Answer,
     ) -> Result<()> {
         if grid.contains(&0) {
             return Ok(());
@@ -280,7 +306,7 @@ impl Gpu {
         if let Some(profile) = &mut *profile {
             self.check("timing", profile.begin(entry, grid, &self.stream))?;
         }
-        self.check(entry, function.launch(&self.stream, grid, block, shared, args))?;
+        self.check(entry, launch(function, grid))?;
         if let Some(profile) = &mut *profile {
             self.check("timing", profile.end(&self.stream))?;
         }
@@ -356,10 +382,14 @@ impl Gpu {
     }
 }
 
-/// Loads every file that the device can run.
-fn load(report: &DeviceReport) -> Result<(Vec<Module>, HashMap<&'static str, Function>)> {
+/// Loads every file that the device can run and the driver for this version of CUDA can read.
+fn load(
+    report: &DeviceReport,
+    version: (i32, i32),
+) -> Result<(Vec<Module>, HashMap<&'static str, Function>)> {
     let (mut modules, mut functions) = (Vec::new(), HashMap::new());
-    for source in SOURCES.iter().filter(|source| source.runs_on(report.capability)) {
+    let fits = |source: &&Source| source.runs_on(report.capability) && source.read_by(version);
+    for source in SOURCES.iter().filter(fits) {
         let module = Module::load(source.text).map_err(|(code, log)| {
             let (name, stem, why) = (&report.name, source.stem, words(code));
             let log = if log.is_empty() { String::new() } else { format!(": {log}") };

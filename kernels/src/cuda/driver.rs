@@ -11,6 +11,8 @@ use cust::memory::LockedBuffer;
 use cust::stream::Stream;
 use cust::sys;
 
+use super::matmul_sm90;
+
 /// A result code of the driver that is not success.
 pub type Code = u32;
 
@@ -200,6 +202,8 @@ pub enum Type {
     U32,
     /// A float.
     F32,
+    /// A tensor map of 128 bytes.
+    Map,
 }
 
 /// An argument of a launch.
@@ -267,6 +271,46 @@ impl Function {
         if !fits || args.iter().zip(&self.parameters).any(|(arg, want)| arg.of().0 != *want) {
             return Err(1);
         }
+        let mut words = [0_u64; MOST];
+        let mut pointers = [std::ptr::null_mut::<c_void>(); MOST];
+        for (i, arg) in args.iter().enumerate() {
+            words[i] = arg.of().1;
+            pointers[i] = (&raw mut words[i]).cast();
+        }
+        // SAFETY: one pointer for each parameter that the kernel declares, each to eight bytes of which
+        // the driver reads the first four or all.
+        unsafe { self.launch_raw(stream, grid, block, shared, &mut pointers) }
+    }
+
+    /// Queues one of Hopper's products.
+    pub fn launch_product(
+        &self,
+        stream: &Stream,
+        grid: [u32; 3],
+        arguments: &mut matmul_sm90::Arguments,
+    ) -> Answer {
+        let mut pointers = arguments.pointers();
+        // All but `matmul_forward` read one parameter less; five are tensor maps.
+        let maps = self.parameters.iter().filter(|&&kind| kind == Type::Map).count();
+        if maps != 5 || !(pointers.len() - 1..=pointers.len()).contains(&self.parameters.len()) {
+            return Err(1);
+        }
+        let (block, shared) = (matmul_sm90::BLOCK, matmul_sm90::SHARED_BYTES);
+        // SAFETY: a pointer to each parameter, in the kernel's order and of its size.
+        unsafe { self.launch_raw(stream, grid, block, shared, &mut pointers) }
+    }
+
+    /// # Safety
+    /// `pointers` has one pointer for each parameter of the kernel, to as many bytes as it has; they are
+    /// read before this returns.
+    unsafe fn launch_raw(
+        &self,
+        stream: &Stream,
+        grid: [u32; 3],
+        block: u32,
+        shared: u32,
+        pointers: &mut [*mut c_void],
+    ) -> Answer {
         if shared > self.shared.get() {
             let attribute =
                 sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -274,15 +318,8 @@ impl Function {
             answer(unsafe { sys::cuFuncSetAttribute(self.raw, attribute, shared as i32) })?;
             self.shared.set(shared);
         }
-        let mut words = [0_u64; MOST];
-        let mut pointers = [std::ptr::null_mut::<c_void>(); MOST];
-        for (i, arg) in args.iter().enumerate() {
-            words[i] = arg.of().1;
-            pointers[i] = (&raw mut words[i]).cast();
-        }
         let [x, y, z] = grid;
-        // SAFETY: one pointer for each parameter that the kernel declares, each to eight bytes of which
-        // the driver reads the first four or all; they are read before the call returns.
+        // SAFETY: the pointers are the caller's promise; the function is loaded.
         answer(unsafe {
             sys::cuLaunchKernel(
                 self.raw,

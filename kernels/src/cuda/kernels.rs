@@ -33,20 +33,34 @@ sources!(
     "matmul_forward",
     "rms_norm",
     "rope",
+    "sm90/matmul_backward_input",
+    "sm90/matmul_backward_weight",
+    "sm90/matmul_forward",
     "swiglu",
 );
 
 impl Source {
+    /// What follows `directive` in its text.
+    fn after(&self, directive: &str) -> &'static str {
+        let found = self.text.lines().find_map(|line| line.trim().strip_prefix(directive));
+        found.unwrap_or("").trim()
+    }
+
     /// Whether a device of this compute capability can run it: a plain target serves all later devices,
     /// one with a letter only its own.
     pub fn runs_on(&self, (major, minor): (u32, u32)) -> bool {
-        let target = self.text.lines().find_map(|line| line.trim().strip_prefix(".target sm_"));
-        let digits = target.unwrap_or("").trim();
+        let digits = self.after(".target sm_");
         let found = 10 * major + minor;
         match digits.strip_suffix('a') {
             Some(exact) => exact.parse() == Ok(found),
             None => digits.parse().is_ok_and(|least: u32| found >= least),
         }
+    }
+
+    /// Whether a driver for this version of CUDA reads it: PTX 7.x came with CUDA 11, 8.x with 12.
+    pub fn read_by(&self, (major, _): (i32, i32)) -> bool {
+        let version = self.after(".version ").split('.').next().unwrap_or("");
+        version.parse().is_ok_and(|version: i32| version + 4 <= major)
     }
 
     /// Name and parameter types of each kernel.
@@ -61,6 +75,7 @@ impl Source {
                         ".u64" => Some(Type::U64),
                         ".u32" => Some(Type::U32),
                         ".f32" => Some(Type::F32),
+                        ".align" => Some(Type::Map),
                         _ => None,
                     }
                 });
@@ -94,7 +109,9 @@ mod tests {
     #[test]
     fn files_run_where_their_target_says() {
         let source = |text| Source { stem: "x", text };
-        let (plain, special) = (source("\n.target sm_80\n"), source(".target sm_90a\n"));
+        let plain = source("\n.version 7.0\n.target sm_80\n");
+        let special = source(".version 8.0\n.target sm_90a\n");
+        assert!(plain.read_by((11, 0)) && special.read_by((12, 4)) && !special.read_by((11, 8)));
         assert!(plain.runs_on((8, 0)) && plain.runs_on((12, 0)) && !plain.runs_on((7, 5)));
         assert!(special.runs_on((9, 0)) && !special.runs_on((10, 0)) && !special.runs_on((8, 9)));
     }

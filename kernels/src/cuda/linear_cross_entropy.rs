@@ -77,6 +77,7 @@ impl Cuda<'_> {
             k: head.dim,
             alpha: 1.0,
             write: Write::Set,
+            second: None,
         })
     }
 
@@ -126,6 +127,7 @@ impl Cuda<'_> {
             k: head.vocab,
             alpha: 1.0,
             write: Write::Set,
+            second: None,
         })?;
         let Some(dw) = dw else { return Ok(()) };
         self.run_product(&Product {
@@ -139,6 +141,7 @@ impl Cuda<'_> {
             k: chunk.rows as u32,
             alpha: 1.0,
             write: Write::Add,
+            second: None,
         })
     }
 

@@ -1,25 +1,18 @@
 //! The matrix product and its two gradients: which kernel for which shape and device, and its launch.
 
 use paddock_core::backend::Write;
-use paddock_core::error::Result;
+use paddock_core::error::{Error, Result};
 use paddock_core::slot::Slot;
 use paddock_core::weights::Mat;
 
 use super::memory::stored_bytes;
-use super::{Cuda, args};
+use super::{Cuda, args, matmul_sm90};
 
-/// Which of the three products: how A (m,k) and B (k,n) are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// A by rows, B as (n,k): out = inp · wᵀ.
-    Forward,
-    /// A by rows, B as (k,n): dinp = dout · w.
-    BackwardInput,
-    /// A as (k,m), B as (k,n): dw = doutᵀ · inp.
-    BackwardWeight,
-}
+pub use super::matmul_sm90::Product as Pass;
+pub use super::matmul_sm90::Second;
 
-/// out (m,n) = alpha · A (m,k) · B (k,n)   [+ out], by addresses. A and B are bf16.
+/// out (m,n) = alpha · (A (m,k) · B (k,n) + its second pair)   [+ out], by addresses. A and B are bf16,
+/// stored as the pass says.
 #[derive(Clone, Copy, Debug)]
 pub struct Product {
     pub pass: Pass,
@@ -33,6 +26,8 @@ pub struct Product {
     pub k: u32,
     pub alpha: f32,
     pub write: Write,
+    /// More terms of the same sums: an adapter.
+    pub second: Option<Second>,
 }
 
 /// The kernels to choose from.
@@ -42,11 +37,33 @@ enum Kernel {
     Any,
     /// Tensor cores by `mma.sync`, 128 x 128 tiles: rows that are multiples of 16 bytes.
     Tiled,
+    /// Tensor cores by `wgmma`, clusters of two with 256 x 256 tiles, on compute capability 9.0.
+    Hopper,
 }
 
 impl Product {
+    /// The product with more terms.
+    pub fn with(self, second: Second) -> Product {
+        Product { second: Some(second), ..self }
+    }
+
+    /// The second pair as a product of its own, which is added.
+    fn rest(&self) -> Option<Product> {
+        let Second { a, b, k } = self.second?;
+        Some(Product { a, b, k, write: Write::Add, second: None, ..*self })
+    }
+
+    fn operands(&self) -> matmul_sm90::Operands {
+        let Product { out, a, b, m, n, k, alpha, write, wide, second, .. } = *self;
+        let add = write == Write::Add;
+        matmul_sm90::Operands { out, a, b, m, n, k, alpha, add, wide, second }
+    }
+
     /// Which kernel computes this product. The one place that decides it.
-    fn kernel(&self) -> Kernel {
+    fn kernel(&self, hopper: bool) -> Kernel {
+        if hopper && self.k > 0 && self.pass.takes(&self.operands()) {
+            return Kernel::Hopper;
+        }
         let Product { pass, m, n, k, wide, .. } = *self;
         let rows = match pass {
             Pass::Forward => k % 8 == 0 && n % 8 == 0,
@@ -74,49 +91,64 @@ const TILED_SHARED: u32 = 98_304;
 impl Cuda<'_> {
     /// Queues a product.
     pub(super) fn run_product(&mut self, x: &Product) -> Result<()> {
-        let Product { out, a, b, m, n, k, alpha, .. } = *x;
-        let (add, wide) = (u32::from(x.write == Write::Add), u32::from(x.wide));
-        match x.kernel() {
-            Kernel::Any => {
-                let ([a_row, a_column], [b_row, b_column]) = x.strides();
-                let grid = [(u64::from(m) * u64::from(n)).div_ceil(128), 1, 1];
-                self.gpu.launch(
-                    "matmul_any",
-                    grid,
-                    128,
-                    0,
-                    args!(out, a, b, m, n, k, a_row, a_column, b_row, b_column, alpha, add, wide),
-                )
-            }
-            Kernel::Tiled => {
-                let grid = [u64::from(m.div_ceil(128)), u64::from(n.div_ceil(128)), 1];
-                let (entry, arguments) = match x.pass {
-                    Pass::Forward => {
-                        ("matmul_forward", args!(out, a, b, m, n, k, alpha, add, wide) as &[_])
-                    }
-                    Pass::BackwardInput => {
-                        ("matmul_backward_input", args!(out, a, b, m, n, k, alpha, add) as &[_])
-                    }
-                    Pass::BackwardWeight => {
-                        ("matmul_backward_weight", args!(out, a, b, m, n, k, alpha, add) as &[_])
-                    }
-                };
-                self.gpu.launch(entry, grid, 128, TILED_SHARED, arguments)
-            }
+        if x.m == 0 || x.n == 0 {
+            return Ok(());
+        }
+        match x.kernel(self.gpu.has(x.pass.entry())) {
+            Kernel::Any => self.run_any(x)?,
+            Kernel::Tiled => self.run_tiled(x)?,
+            Kernel::Hopper => return self.run_hopper(x),
+        }
+        match x.rest() {
+            Some(rest) => self.run_product(&rest),
+            None => Ok(()),
         }
     }
 
-    pub(super) fn run_matmul_forward(
+    fn run_any(&mut self, x: &Product) -> Result<()> {
+        let Product { out, a, b, m, n, k, alpha, .. } = *x;
+        let (add, wide) = (u32::from(x.write == Write::Add), u32::from(x.wide));
+        let ([a_row, a_column], [b_row, b_column]) = x.strides();
+        let grid = [(u64::from(m) * u64::from(n)).div_ceil(128), 1, 1];
+        let arguments =
+            args!(out, a, b, m, n, k, a_row, a_column, b_row, b_column, alpha, add, wide);
+        self.gpu.launch("matmul_any", grid, 128, 0, arguments)
+    }
+
+    fn run_tiled(&mut self, x: &Product) -> Result<()> {
+        let Product { out, a, b, m, n, k, alpha, .. } = *x;
+        let (add, wide) = (u32::from(x.write == Write::Add), u32::from(x.wide));
+        let grid = [u64::from(m.div_ceil(128)), u64::from(n.div_ceil(128)), 1];
+        let all = args!(out, a, b, m, n, k, alpha, add, wide);
+        let (entry, arguments) = match x.pass {
+            Pass::Forward => ("matmul_forward", &all[..]),
+            Pass::BackwardInput => ("matmul_backward_input", &all[..8]),
+            Pass::BackwardWeight => ("matmul_backward_weight", &all[..8]),
+        };
+        self.gpu.launch(entry, grid, 128, TILED_SHARED, arguments)
+    }
+
+    fn run_hopper(&mut self, x: &Product) -> Result<()> {
+        let operands = x.operands();
+        let arguments = x.pass.arguments(&operands, matmul_sm90::GROUP);
+        let mut arguments =
+            arguments.map_err(|e| Error::Device(format!("{}: {e}", self.gpu.name())))?;
+        let ctas = matmul_sm90::grid(self.gpu.report.processors, &operands);
+        self.gpu.launch_product(x.pass.entry(), ctas, &mut arguments)
+    }
+
+    /// out (n,O) = alpha · inp (n,I) · wᵀ (O,I)   [+ out]
+    pub(super) fn forward_product(
         &mut self,
         out: Slot,
         inp: Slot,
         w: Mat,
         alpha: f32,
         write: Write,
-    ) -> Result<()> {
+    ) -> Result<Product> {
         let b = self.matrix(w)?;
         let (to, a) = (self.memory.at(out)?, self.narrow(inp)?);
-        self.run_product(&Product {
+        Ok(Product {
             pass: Pass::Forward,
             out: to,
             wide: stored_bytes(out.region) == 4,
@@ -127,6 +159,45 @@ impl Cuda<'_> {
             k: w.cols,
             alpha,
             write,
+            second: None,
+        })
+    }
+
+    pub(super) fn run_matmul_forward(
+        &mut self,
+        out: Slot,
+        inp: Slot,
+        w: Mat,
+        alpha: f32,
+        write: Write,
+    ) -> Result<()> {
+        let product = self.forward_product(out, inp, w, alpha, write)?;
+        self.run_product(&product)
+    }
+
+    /// dinp (n,I) = alpha · dout (n,O) · w (O,I)   [+ dinp]
+    pub(super) fn backward_input_product(
+        &mut self,
+        dinp: Slot,
+        dout: Slot,
+        w: Mat,
+        alpha: f32,
+        write: Write,
+    ) -> Result<Product> {
+        let b = self.matrix(w)?;
+        let (to, a) = (self.memory.at(dinp)?, self.narrow(dout)?);
+        Ok(Product {
+            pass: Pass::BackwardInput,
+            out: to,
+            wide: stored_bytes(dinp.region) == 4,
+            a,
+            b,
+            m: (dout.len / u64::from(w.rows)) as u32,
+            n: w.cols,
+            k: w.rows,
+            alpha,
+            write,
+            second: None,
         })
     }
 
@@ -138,20 +209,8 @@ impl Cuda<'_> {
         alpha: f32,
         write: Write,
     ) -> Result<()> {
-        let b = self.matrix(w)?;
-        let (to, a) = (self.memory.at(dinp)?, self.narrow(dout)?);
-        self.run_product(&Product {
-            pass: Pass::BackwardInput,
-            out: to,
-            wide: stored_bytes(dinp.region) == 4,
-            a,
-            b,
-            m: (dout.len / u64::from(w.rows)) as u32,
-            n: w.cols,
-            k: w.rows,
-            alpha,
-            write,
-        })
+        let product = self.backward_input_product(dinp, dout, w, alpha, write)?;
+        self.run_product(&product)
     }
 
     pub(super) fn run_matmul_backward_weight(
@@ -175,6 +234,7 @@ impl Cuda<'_> {
             k: (dout.len / u64::from(rows)) as u32,
             alpha,
             write: Write::Add,
+            second: None,
         })
     }
 }

@@ -15,7 +15,8 @@
 use std::rc::Rc;
 
 use paddock_core::backend::{
-    AdamW, AttentionGrads, AttentionSaved, Backend, Dropout, Heads, LossSlots, Write,
+    AdamW, AttentionGrads, AttentionSaved, Backend, Dropout, Heads, LoraGrads, LoraMats, LoraSlots,
+    LossSlots, Write,
 };
 use paddock_core::batch::{Batch, Rows};
 use paddock_core::config::Config;
@@ -34,13 +35,16 @@ mod elementwise;
 mod embed;
 mod kernels;
 mod linear_cross_entropy;
+mod lora;
 mod matmul;
+mod matmul_sm90;
 mod memory;
 mod profile;
 mod rms_norm;
 mod rope;
 mod swiglu;
 mod tables;
+mod tensor_map;
 mod trouble;
 
 pub use device::{DeviceReport, Gpu, available, describe_devices};
@@ -344,6 +348,29 @@ impl Backend for Cuda<'_> {
 
     fn linear_cross_entropy(&mut self, out: LossSlots, inp: Slot, w: Mat) -> Result<()> {
         self.run_loss(out, inp, w)
+    }
+
+    fn lora_linear_forward(
+        &mut self,
+        out: Slot,
+        inp: Slot,
+        w: Mat,
+        lora: LoraMats,
+        slots: LoraSlots,
+    ) -> Result<()> {
+        self.run_lora_forward(out, inp, w, lora, slots)
+    }
+
+    fn lora_linear_backward(
+        &mut self,
+        grads: LoraGrads,
+        dout: Slot,
+        inp: Slot,
+        w: Mat,
+        lora: LoraMats,
+        slots: LoraSlots,
+    ) -> Result<()> {
+        self.run_lora_backward(grads, dout, inp, w, lora, slots)
     }
 
     fn norm_squared(&mut self, out: Slot, x: Slot) -> Result<()> {

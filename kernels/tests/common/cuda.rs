@@ -7,6 +7,11 @@ use paddock_kernels::cuda::Gpu;
 use paddock_ptx_emulator::DeviceConfig;
 use paddock_ptx_emulator::driver::Emulation;
 
+/// The oldest device that the kernels serve.
+pub const AMPERE: (u32, u32) = (8, 0);
+/// A device with kernels of its own.
+pub const HOPPER: (u32, u32) = (9, 0);
+
 /// An open device. The emulation, if it is one, ends after everything made on it.
 pub struct Device {
     pub gpu: Rc<Gpu>,
@@ -20,13 +25,17 @@ impl Device {
     }
 }
 
-/// The machine's device, or the emulator in its place.
-pub fn device() -> Device {
+/// The machine's device, or in its place the emulator, as a device of this compute capability.
+pub fn device(capability: (u32, u32)) -> Device {
     if !emulated() {
         let gpu = Gpu::open(None).expect("the machine's own device");
         return Device { gpu, emulation: None };
     }
-    let emulation = Emulation::begin(DeviceConfig::default()).expect("the emulator's driver");
+    let mut config = DeviceConfig { capability, ..DeviceConfig::default() };
+    if capability == HOPPER {
+        config.shared_bytes_opt_in = 227 << 10;
+    }
+    let emulation = Emulation::begin(config).expect("the emulator's driver");
     let gpu = Gpu::open(None).expect("the emulated device");
     Device { gpu, emulation: Some(emulation) }
 }
