@@ -340,7 +340,7 @@ fn wrong_orders_are_found() {
     let found = fault(|text| {
         text.replace(
             "mul.wide.u32 %w1",
-            &format!("setp.eq.u32 %q, %lane, 0; @%q {write} mul.wide.u32 %w1"),
+            "setp.eq.u32 %q, %lane, 0; @%q st.shared.u32 [tile+16384], %lane; mul.wide.u32 %w1",
         )
     });
     assert!(matches!(found.kind, FaultKind::Race { .. }), "{found}");
@@ -354,13 +354,14 @@ fn a_stage_handed_back_too_early_is_found() {
     let operands = shared_operands(Layout::K128, Layout::K128, 0);
     let image = image(Layout::K128, Layout::K128, 64, 0);
     let text = body(64, &operands)
+        .replace("mov.u32 %t1, 0;", "mov.u32 %t1, 0; setp.ge.u32 %q, %lane, 128; @%q bra MEET;")
         .replace(
-            "fence.proxy.async.shared::cta;\n",
-            "fence.proxy.async.shared::cta; \
-            setp.eq.u32 %q, %lane, 0; @%q mbarrier.init.shared.b64 [first], 128;\n",
+            "fence.proxy.async.shared::cta;",
+            "setp.eq.u32 %q, %lane, 0; @%q mbarrier.init.shared.b64 [first], 128;
+             fence.proxy.async.shared::cta;
+             MEET: setp.ge.u32 %q, %lane, 128;",
         )
-        .replace("bar.sync 0;", "bar.sync 0; setp.ge.u32 %q, %lane, 128; @%q bra FIFTH;")
-        .replace("setp.lt.u32 %p, %t1, 32;", "setp.lt.u32 %p, %t1, 16;")
+        .replace("bar.sync 0;", "bar.sync 0; @%q bra FIFTH;")
         + "ret;
         FIFTH:
             mbarrier.try_wait.parity.shared.b64 %q, [first], 0;
@@ -370,7 +371,7 @@ fn a_stage_handed_back_too_early_is_found() {
     let run = |text: &str| {
         let mut gpu = Gpu::hopper();
         let words = image.chunks(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16);
-        let input: Vec<u32> = words.chain([0; 8192]).collect();
+        let input: Vec<u32> = words.chain([0; 160 * 32]).collect();
         let (input, out) = (gpu.u32s(&input), gpu.room(65536));
         let none = Arg::Map([0; 128]);
         let args = [Arg::U64(out), Arg::U64(input), none, none];
