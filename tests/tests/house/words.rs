@@ -23,6 +23,8 @@ const UNSAFE: [&str; 12] = [
     "kernels/cuda-shim/tests/",
     "kernels/ptx-emulator/src/driver/",
     "kernels/ptx-emulator/tests/driver.rs",
+    // The same programs on a GPU and on the emulator.
+    "kernels/ptx-emulator/tests/device.rs",
     // The program without an operating system.
     "tests/freestanding/src/",
 ];
