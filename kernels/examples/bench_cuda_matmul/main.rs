@@ -8,8 +8,8 @@
 //!
 //! PRODUCT is `forward`, `input` or `weight`. `check` compares small shapes with a loop in f64,
 //! `compare` larger ones with the portable kernel, `speed` prints TFLOP/s. VARIANT is `sm90`,
-//! `portable`, `groupN` (N rows of tiles side by side), or `in=FOLDER` (other texts of the
-//! kernels); `speed` takes several, with commas.
+//! `portable`, `groupN` (N rows of tiles side by side), `secondN` (a second pair of N terms), or
+//! `in=FOLDER` (other texts of the kernels); `speed` takes several, with commas.
 
 mod device;
 #[path = "../../src/cuda/matmul_sm90.rs"]
@@ -17,89 +17,17 @@ mod matmul_sm90;
 mod numbers;
 #[path = "../../src/cuda/tensor_map.rs"]
 mod tensor_map;
+mod variant;
 
-use std::ffi::c_void;
 use std::process::ExitCode;
 
-use device::{Gpu, Kernel, Outcome, Room};
-use matmul_sm90::{BLOCK, GROUP, Operands, Product, SHARED_BYTES, Second, grid};
+use device::{Gpu, Outcome, Room};
+use matmul_sm90::{Operands, Product, Second};
 use numbers::{Numbers, product, wide};
+use variant::{Variant, name_of, variant};
 
 /// What follows the result in memory and must not change.
 const GUARD: usize = 4096;
-
-fn portable(kind: Product) -> &'static str {
-    match kind {
-        Product::Forward => include_str!("../../src/cuda/matmul_forward.ptx"),
-        Product::BackwardInput => include_str!("../../src/cuda/matmul_backward_input.ptx"),
-        Product::BackwardWeight => include_str!("../../src/cuda/matmul_backward_weight.ptx"),
-    }
-}
-
-/// The portable kernel's name, and that of both files.
-fn name_of(kind: Product) -> &'static str {
-    kind.entry().trim_end_matches("_sm90")
-}
-
-/// A kernel to be measured.
-struct Variant {
-    kernel: Kernel,
-    portable: bool,
-    group: u32,
-}
-
-/// `sm90`, `portable`, or the former with something changed.
-fn variant(gpu: &Gpu, kind: Product, name: &str) -> Outcome<Variant> {
-    let mut source = kind.source().to_owned();
-    let mut group = GROUP;
-    match name {
-        "portable" => {
-            let kernel = gpu.load(portable(kind), name_of(kind), 128, 98_304)?;
-            return Ok(Variant { kernel, portable: true, group });
-        }
-        "sm90" => {}
-        other => {
-            if let Some(number) = other.strip_prefix("group") {
-                group = number.parse()?;
-            } else if let Some(folder) = other.strip_prefix("in=") {
-                source = std::fs::read_to_string(format!("{folder}/{}.ptx", name_of(kind)))?;
-            } else {
-                return Err(format!("no variant is called {other}").into());
-            }
-        }
-    }
-    let kernel = gpu.load(&source, kind.entry(), BLOCK, SHARED_BYTES)?;
-    Ok(Variant { kernel, portable: false, group })
-}
-
-impl Variant {
-    fn launch(&self, gpu: &Gpu, kind: Product, operands: &Operands) -> Outcome<()> {
-        if self.portable {
-            let mut o = *operands;
-            let grid = [o.m.div_ceil(128), o.n.div_ceil(128)];
-            let mut flags = [u32::from(o.add), u32::from(o.wide)];
-            let [add, wide] = &mut flags;
-            let mut arguments: [*mut c_void; 9] = [
-                (&raw mut o.out).cast(),
-                (&raw mut o.a).cast(),
-                (&raw mut o.b).cast(),
-                (&raw mut o.m).cast(),
-                (&raw mut o.n).cast(),
-                (&raw mut o.k).cast(),
-                (&raw mut o.alpha).cast(),
-                (&raw mut *add).cast(),
-                (&raw mut *wide).cast(),
-            ];
-            return gpu.launch(&self.kernel, grid, &mut arguments);
-        }
-        if !kind.takes(operands) {
-            return Err(format!("the kernel does not take {operands:?}").into());
-        }
-        let mut arguments = kind.arguments(operands, self.group)?;
-        let grid = [grid(gpu.processors, operands), 1];
-        gpu.launch(&self.kernel, grid, &mut arguments.pointers())
-    }
-}
 
 /// Runs a product on random numbers; gives the result, what was in its place before, A and B.
 fn run(
@@ -175,7 +103,19 @@ fn operands(kind: Product, m: u32, n: u32, k: u32, at: usize) -> Operands {
         Product::BackwardWeight => true,
     };
     let alpha = if at % 3 == 2 { 0.5 } else { 1.0 };
-    Operands { out: 0, a: 0, b: 0, m, n, k, alpha, add: at % 2 == 1, wide, second: None }
+    Operands {
+        out: 0,
+        a: 0,
+        b: 0,
+        m,
+        n,
+        k,
+        alpha,
+        add: at % 2 == 1,
+        wide,
+        second: None,
+        parts: None,
+    }
 }
 
 /// Small shapes, odd ones among them, against a loop in f64.
@@ -259,8 +199,15 @@ fn picture(o: &Operands, got: &[f64], expected: &[f64], before: &[f64]) {
 fn compare(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
     let (by, plain) = (variant(gpu, kind, name)?, variant(gpu, kind, "portable")?);
     let mut fine = true;
-    for (at, (m, n, k)) in
-        [(2048, 4096, 4096), (1000, 4104, 520), (3000, 2056, 8200)].into_iter().enumerate()
+    for (at, (m, n, k)) in [
+        (2048, 4096, 4096),
+        (1000, 4104, 520),
+        (3000, 2056, 8200),
+        (16, 4096, 16_384),
+        (4096, 16, 5000),
+    ]
+    .into_iter()
+    .enumerate()
     {
         for at in [at, at + 1] {
             let mut o = operands(kind, m, n, k, at);
@@ -301,7 +248,19 @@ fn speed(gpu: &Gpu, kind: Product, name: &str, layers: &[[u32; 3]]) -> Outcome<(
             Product::BackwardWeight => (output, input, tokens),
         };
         let wide = kind == Product::BackwardWeight;
-        let o = Operands { out: 0, a: 0, b: 0, m, n, k, alpha: 1.0, add: wide, wide, second: None };
+        let o = Operands {
+            out: 0,
+            a: 0,
+            b: 0,
+            m,
+            n,
+            k,
+            alpha: 1.0,
+            add: wide,
+            wide,
+            second: None,
+            parts: None,
+        };
         let [m, n, k] = [m, n, k].map(|x| x as usize);
         let bytes = [m * k * 2, n * k * 2, m * n * if wide { 4 } else { 2 }];
         // As many sets of operands as fill the L2 cache several times.
@@ -320,7 +279,8 @@ fn speed(gpu: &Gpu, kind: Product, name: &str, layers: &[[u32; 3]]) -> Outcome<(
         let ms = gpu.time(rounds, || {
             let [a, b, out] = rooms[turn % sets].map(|room| room.address);
             turn += 1;
-            by.launch(gpu, kind, &Operands { a, b, out, ..o })
+            let second = (by.second > 0).then_some(Second { a, b, k: by.second });
+            by.launch(gpu, kind, &Operands { a, b, out, second, ..o })
         })?;
         let tflops = flops / ms / 1e9;
         println!("speed,{},{name},{tokens},{input},{output},{ms:.4},{tflops:.1}", name_of(kind));
