@@ -38,8 +38,12 @@ pub fn variant(gpu: &Gpu, kind: Product, name: &str) -> Outcome<Variant> {
     let mut source = kind.source().to_owned();
     let (mut group, mut second) = (GROUP, 0);
     match name {
-        "portable" => {
-            let kernel = gpu.load(portable(kind), name_of(kind), 128, 98_304)?;
+        _ if name.starts_with("portable") => {
+            let mut source = portable(kind).to_owned();
+            if let Some(folder) = name.strip_prefix("portable=") {
+                source = std::fs::read_to_string(format!("{folder}/{}.ptx", name_of(kind)))?;
+            }
+            let kernel = gpu.load(&source, name_of(kind), 128, 98_304)?;
             return Ok(Variant {
                 kernel,
                 sum: None,
