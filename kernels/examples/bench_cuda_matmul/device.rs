@@ -168,23 +168,16 @@ impl Gpu {
         }
     }
 
-    /// Milliseconds of one of `rounds` calls of `work`: the median of seven batches.
+    /// Milliseconds of one of `rounds` calls of `work`.
     pub fn time(&self, rounds: usize, mut work: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
-        let mut times = Vec::new();
-        for batch in 0..8 {
-            let (start, end) = (Event::new(EventFlags::DEFAULT)?, Event::new(EventFlags::DEFAULT)?);
-            start.record(&self.stream)?;
-            for _ in 0..rounds {
-                work()?;
-            }
-            end.record(&self.stream)?;
-            self.wait()?;
-            if batch > 0 {
-                times.push(f64::from(end.elapsed_time_f32(&start)?) / rounds as f64);
-            }
+        let (start, end) = (Event::new(EventFlags::DEFAULT)?, Event::new(EventFlags::DEFAULT)?);
+        start.record(&self.stream)?;
+        for _ in 0..rounds {
+            work()?;
         }
-        times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2])
+        end.record(&self.stream)?;
+        self.wait()?;
+        Ok(f64::from(end.elapsed_time_f32(&start)?) / rounds as f64)
     }
 }
 
@@ -220,7 +213,9 @@ impl Room {
         // SAFETY: checked above.
         called("cuMemcpyHtoD", unsafe {
             sys::cuMemcpyHtoD_v2(self.address + at as u64, bytes.as_ptr().cast(), bytes.len())
-        })
+        })?;
+        // The copy may still be on its way, and kernels run in a stream of their own.
+        Ok(CurrentContext::synchronize()?)
     }
 
     /// Fills with the bytes of `pattern`, over and over.
@@ -234,7 +229,7 @@ impl Room {
             })?;
             at += length;
         }
-        Ok(())
+        Ok(CurrentContext::synchronize()?)
     }
 
     pub fn read<T: bytemuck::Pod>(self) -> Outcome<Vec<T>> {

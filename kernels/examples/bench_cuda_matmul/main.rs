@@ -8,8 +8,9 @@
 //!
 //! PRODUCT is `forward`, `input` or `weight`. `check` compares small shapes with a loop in f64,
 //! `compare` larger ones with the portable kernel, `speed` prints TFLOP/s. VARIANT is `sm90`,
-//! `portable`, `groupN` (N rows of tiles side by side), or `in=FOLDER` (other texts of the
-//! kernels); `speed` takes several, with commas.
+//! `portable`, `groupN` (N rows of tiles side by side), `secondN` (a second pair of N terms), or
+//! `in=FOLDER` (other texts of the kernels); `speed` takes several, with commas, and without layers
+//! it reads them from standard input.
 
 mod device;
 #[path = "../../src/cuda/matmul_sm90.rs"]
@@ -17,89 +18,17 @@ mod matmul_sm90;
 mod numbers;
 #[path = "../../src/cuda/tensor_map.rs"]
 mod tensor_map;
+mod variant;
 
-use std::ffi::c_void;
 use std::process::ExitCode;
 
-use device::{Gpu, Kernel, Outcome, Room};
-use matmul_sm90::{BLOCK, GROUP, Operands, Product, SHARED_BYTES, Second, grid};
+use device::{Gpu, Outcome, Room};
+use matmul_sm90::{Operands, Product, Second};
 use numbers::{Numbers, product, wide};
+use variant::{Variant, name_of, variant};
 
 /// What follows the result in memory and must not change.
 const GUARD: usize = 4096;
-
-fn portable(kind: Product) -> &'static str {
-    match kind {
-        Product::Forward => include_str!("../../src/cuda/matmul_forward.ptx"),
-        Product::BackwardInput => include_str!("../../src/cuda/matmul_backward_input.ptx"),
-        Product::BackwardWeight => include_str!("../../src/cuda/matmul_backward_weight.ptx"),
-    }
-}
-
-/// The portable kernel's name, and that of both files.
-fn name_of(kind: Product) -> &'static str {
-    kind.entry().trim_end_matches("_sm90")
-}
-
-/// A kernel to be measured.
-struct Variant {
-    kernel: Kernel,
-    portable: bool,
-    group: u32,
-}
-
-/// `sm90`, `portable`, or the former with something changed.
-fn variant(gpu: &Gpu, kind: Product, name: &str) -> Outcome<Variant> {
-    let mut source = kind.source().to_owned();
-    let mut group = GROUP;
-    match name {
-        "portable" => {
-            let kernel = gpu.load(portable(kind), name_of(kind), 128, 98_304)?;
-            return Ok(Variant { kernel, portable: true, group });
-        }
-        "sm90" => {}
-        other => {
-            if let Some(number) = other.strip_prefix("group") {
-                group = number.parse()?;
-            } else if let Some(folder) = other.strip_prefix("in=") {
-                source = std::fs::read_to_string(format!("{folder}/{}.ptx", name_of(kind)))?;
-            } else {
-                return Err(format!("no variant is called {other}").into());
-            }
-        }
-    }
-    let kernel = gpu.load(&source, kind.entry(), BLOCK, SHARED_BYTES)?;
-    Ok(Variant { kernel, portable: false, group })
-}
-
-impl Variant {
-    fn launch(&self, gpu: &Gpu, kind: Product, operands: &Operands) -> Outcome<()> {
-        if self.portable {
-            let mut o = *operands;
-            let grid = [o.m.div_ceil(128), o.n.div_ceil(128)];
-            let mut flags = [u32::from(o.add), u32::from(o.wide)];
-            let [add, wide] = &mut flags;
-            let mut arguments: [*mut c_void; 9] = [
-                (&raw mut o.out).cast(),
-                (&raw mut o.a).cast(),
-                (&raw mut o.b).cast(),
-                (&raw mut o.m).cast(),
-                (&raw mut o.n).cast(),
-                (&raw mut o.k).cast(),
-                (&raw mut o.alpha).cast(),
-                (&raw mut *add).cast(),
-                (&raw mut *wide).cast(),
-            ];
-            return gpu.launch(&self.kernel, grid, &mut arguments);
-        }
-        if !kind.takes(operands) {
-            return Err(format!("the kernel does not take {operands:?}").into());
-        }
-        let mut arguments = kind.arguments(operands, self.group)?;
-        let grid = [grid(gpu.processors, operands), 1];
-        gpu.launch(&self.kernel, grid, &mut arguments.pointers())
-    }
-}
 
 /// Runs a product on random numbers; gives the result, what was in its place before, A and B.
 fn run(
@@ -175,7 +104,19 @@ fn operands(kind: Product, m: u32, n: u32, k: u32, at: usize) -> Operands {
         Product::BackwardWeight => true,
     };
     let alpha = if at % 3 == 2 { 0.5 } else { 1.0 };
-    Operands { out: 0, a: 0, b: 0, m, n, k, alpha, add: at % 2 == 1, wide, second: None }
+    Operands {
+        out: 0,
+        a: 0,
+        b: 0,
+        m,
+        n,
+        k,
+        alpha,
+        add: at % 2 == 1,
+        wide,
+        second: None,
+        parts: None,
+    }
 }
 
 /// Small shapes, odd ones among them, against a loop in f64.
@@ -259,8 +200,15 @@ fn picture(o: &Operands, got: &[f64], expected: &[f64], before: &[f64]) {
 fn compare(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
     let (by, plain) = (variant(gpu, kind, name)?, variant(gpu, kind, "portable")?);
     let mut fine = true;
-    for (at, (m, n, k)) in
-        [(2048, 4096, 4096), (1000, 4104, 520), (3000, 2056, 8200)].into_iter().enumerate()
+    for (at, (m, n, k)) in [
+        (2048, 4096, 4096),
+        (1000, 4104, 520),
+        (3000, 2056, 8200),
+        (16, 4096, 16_384),
+        (4096, 16, 5000),
+    ]
+    .into_iter()
+    .enumerate()
     {
         for at in [at, at + 1] {
             let mut o = operands(kind, m, n, k, at);
@@ -268,11 +216,11 @@ fn compare(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
             let [got, before] = run(gpu, kind, &by, &mut o, 7)?;
             let [again, _] = run(gpu, kind, &by, &mut o, 7)?;
             let same = got.iter().zip(&again).all(|(x, y)| x.to_bits() == y.to_bits());
-            let as_product = Operands { add: false, ..o };
-            // The portable result is rounded itself: twice the bound, and what adding rounds.
-            let (off, place) = worst(&as_product, &got, &expected, &before);
-            let added = if o.add { 2.0 } else { 0.0 };
-            let right = off <= 2.0 + added && same;
+            // The portable result is rounded itself: twice the bound.
+            let before = if o.add { before } else { vec![0.0; before.len()] };
+            let product: Vec<f64> = expected.iter().zip(&before).map(|(sum, x)| sum - x).collect();
+            let (off, place) = worst(&o, &got, &product, &before);
+            let right = off <= 2.0 && same;
             fine &= right;
             println!(
                 "compare {} {name} {m} {n} {k} add {} wide {}: {off:.3} of the bound, bits {} {}",
@@ -290,45 +238,85 @@ fn compare(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
     Ok(fine)
 }
 
-/// TFLOP/s of one layer's product: tokens, input features, output features.
-fn speed(gpu: &Gpu, kind: Product, name: &str, layers: &[[u32; 3]]) -> Outcome<()> {
-    let by = variant(gpu, kind, name)?;
-    let pattern = Room::holding(&Numbers(3).bf16s(1 << 22))?;
-    for &[tokens, input, output] in layers {
-        let (m, n, k) = match kind {
-            Product::Forward => (tokens, output, input),
-            Product::BackwardInput => (tokens, input, output),
-            Product::BackwardWeight => (output, input, tokens),
-        };
-        let wide = kind == Product::BackwardWeight;
-        let o = Operands { out: 0, a: 0, b: 0, m, n, k, alpha: 1.0, add: wide, wide, second: None };
-        let [m, n, k] = [m, n, k].map(|x| x as usize);
-        let bytes = [m * k * 2, n * k * 2, m * n * if wide { 4 } else { 2 }];
-        // As many sets of operands as fill the L2 cache several times.
-        let sets = (256_usize << 20).div_ceil(bytes.iter().sum()).max(2);
-        let mut rooms = Vec::new();
-        for _ in 0..sets {
-            let set = [Room::new(bytes[0])?, Room::new(bytes[1])?, Room::new(bytes[2])?];
-            for room in set {
-                room.fill(pattern)?;
-            }
-            rooms.push(set);
+/// TFLOP/s of one layer's product: tokens, input features, output features. Several variants take
+/// turns, so that all meet the device in the same state.
+fn speed(gpu: &Gpu, kind: Product, names: &[&str], by: &[Variant], layer: [u32; 3]) -> Outcome<()> {
+    let [tokens, input, output] = layer;
+    let (m, n, k) = match kind {
+        Product::Forward => (tokens, output, input),
+        Product::BackwardInput => (tokens, input, output),
+        Product::BackwardWeight => (output, input, tokens),
+    };
+    let wide = kind == Product::BackwardWeight;
+    let o = Operands {
+        out: 0,
+        a: 0,
+        b: 0,
+        m,
+        n,
+        k,
+        alpha: 1.0,
+        add: wide,
+        wide,
+        second: None,
+        parts: None,
+    };
+    let [m, n, k] = [m, n, k].map(|x| x as usize);
+    let bytes = [m * k * 2, n * k * 2, m * n * if wide { 4 } else { 2 }];
+    let pattern = Room::holding(&Numbers(3).bf16s(1 << 20))?;
+    // As many sets of operands as fill the L2 cache several times.
+    let sets = (256_usize << 20).div_ceil(bytes.iter().sum()).max(2);
+    let mut rooms = Vec::new();
+    for _ in 0..sets {
+        let set = [Room::new(bytes[0])?, Room::new(bytes[1])?, Room::new(bytes[2])?];
+        for room in set {
+            room.fill(pattern)?;
         }
-        let flops = 2.0 * m as f64 * n as f64 * k as f64;
-        let rounds = ((3e12 / flops) as usize).clamp(2, 20);
-        let mut turn = 0;
-        let ms = gpu.time(rounds, || {
-            let [a, b, out] = rooms[turn % sets].map(|room| room.address);
-            turn += 1;
-            by.launch(gpu, kind, &Operands { a, b, out, ..o })
-        })?;
-        let tflops = flops / ms / 1e9;
-        println!("speed,{},{name},{tokens},{input},{output},{ms:.4},{tflops:.1}", name_of(kind));
-        for room in rooms.into_iter().flatten() {
-            room.free()?;
+        rooms.push(set);
+    }
+    let flops = 2.0 * m as f64 * n as f64 * k as f64;
+    let rounds = ((3e12 / flops) as usize).clamp(2, 20);
+    let mut times = vec![Vec::new(); by.len()];
+    let mut turn = 0;
+    for batch in 0..6 {
+        for (variant, times) in by.iter().zip(&mut times) {
+            let ms = gpu.time(rounds, || {
+                let [a, b, out] = rooms[turn % sets].map(|room| room.address);
+                turn += 1;
+                let second = (variant.second > 0).then_some(Second { a, b, k: variant.second });
+                variant.launch(gpu, kind, &Operands { a, b, out, second, ..o })
+            })?;
+            if batch > 0 {
+                times.push(ms);
+            }
         }
     }
+    for (name, mut times) in names.iter().zip(times) {
+        times.sort_by(f64::total_cmp);
+        let ms = times[times.len() / 2];
+        let tflops = flops / ms / 1e9;
+        println!("speed,{},{name},{tokens},{input},{output},{ms:.4},{tflops:.1}", name_of(kind));
+    }
+    for room in rooms.into_iter().flatten() {
+        room.free()?;
+    }
     pattern.free()
+}
+
+/// The layers that the command names, or those that come line by line on standard input.
+fn speeds(gpu: &Gpu, kind: Product, names: &str, layers: &[String]) -> Outcome<()> {
+    let names: Vec<&str> = names.split(',').collect();
+    let by: Outcome<Vec<Variant>> = names.iter().map(|name| variant(gpu, kind, name)).collect();
+    let by = by?;
+    for word in layers {
+        speed(gpu, kind, &names, &by, layer(word)?)?;
+    }
+    if layers.is_empty() {
+        for line in std::io::stdin().lines() {
+            speed(gpu, kind, &names, &by, layer(line?.trim())?)?;
+        }
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -359,11 +347,7 @@ fn work() -> Outcome<()> {
         "check" => check(&gpu, kind, name)?,
         "compare" => compare(&gpu, kind, name)?,
         "speed" => {
-            let layers: Result<Vec<[u32; 3]>, String> = rest.iter().skip(1).map(layer).collect();
-            let layers = layers?;
-            for name in name.split(',') {
-                speed(&gpu, kind, name, &layers)?;
-            }
+            speeds(&gpu, kind, name, rest.get(1..).unwrap_or(&[]))?;
             true
         }
         _ => return Err(usage.into()),
@@ -372,7 +356,7 @@ fn work() -> Outcome<()> {
 }
 
 /// `TOKENS,IN,OUT`.
-fn layer(word: &String) -> Result<[u32; 3], String> {
+fn layer(word: &str) -> Result<[u32; 3], String> {
     let sizes: Result<Vec<u32>, _> = word.split(',').map(str::parse).collect();
     sizes.ok().and_then(|s| s.try_into().ok()).ok_or(format!("`{word}` is not TOKENS,IN,OUT"))
 }

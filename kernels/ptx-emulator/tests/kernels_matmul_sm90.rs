@@ -5,7 +5,7 @@ mod common;
 mod data;
 
 use common::{Arg, Gpu};
-use data::{Numbers, assert_f32, exact};
+use data::{Numbers, assert_bf16, assert_f32, exact};
 use half::bf16;
 use paddock_ptx_emulator::{Element, FaultKind, LaunchError, Report, Shape, TensorMap};
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +13,7 @@ use std::time::Instant;
 
 const FORWARD: &str = include_str!("../../src/cuda/sm90/matmul_forward.ptx");
 const BACKWARD_INPUT: &str = include_str!("../../src/cuda/sm90/matmul_backward_input.ptx");
+const SUM: &str = include_str!("../../src/cuda/matmul_sum.ptx");
 const BACKWARD_WEIGHT: &str = include_str!("../../src/cuda/sm90/matmul_backward_weight.ptx");
 
 /// A kernel: its text and name, and whether A and B are stored with k as the slow axis.
@@ -47,6 +48,8 @@ struct Job {
     alpha: f32,
     /// CTAs, two a cluster.
     ctas: u32,
+    /// Into how many parts k is cut; more than one with f32 results alone.
+    parts: usize,
 }
 
 /// What a launch works on.
@@ -57,6 +60,8 @@ struct Memory {
     pairs: [[Vec<f64>; 2]; 2],
     before: Vec<f64>,
     args: Vec<Arg>,
+    /// Those of the kernel that adds up parts.
+    sum_args: Vec<Arg>,
 }
 
 fn map(element: Element, address: u64, rows: usize, columns: usize, piece: u32) -> Arg {
@@ -88,16 +93,24 @@ fn prepare(pass: Pass, j: Job) -> Memory {
     });
     let kind = if pass.wide { Element::F32 } else { Element::Bf16 };
     let size = |number: usize| Arg::U32(number as u32);
-    let mut args = vec![map(kind, out, j.m, j.n, 64)];
+    let rows = j.m.next_multiple_of(64);
+    let (place, height, add) = if j.parts > 1 {
+        (gpu.room(4 * j.parts * rows * j.n), j.parts * rows, false)
+    } else {
+        (out, j.m, j.add)
+    };
+    let mut args = vec![map(kind, place, height, j.n, 64)];
     args.append(&mut maps);
-    args.extend([size(j.m), size(j.n), size(j.k), size(j.k2), size(2)]);
-    args.extend([Arg::F32(j.alpha), Arg::U32(u32::from(j.add))]);
+    args.extend([j.m, j.n, j.k, j.k2, 2, j.parts, rows].map(size));
+    args.extend([Arg::F32(j.alpha), Arg::U32(u32::from(add))]);
+    let mut sum_args = vec![Arg::U64(out), Arg::U64(place)];
+    sum_args.extend([j.parts, rows, j.m, j.n, usize::from(j.add), 1].map(size));
     if pass.entry == "matmul_forward_sm90" {
         args.push(Arg::U32(u32::from(pass.wide)));
     }
     let before =
         if pass.wide { wide.iter().map(|&x| f64::from(x)).collect() } else { exact(&narrow) };
-    Memory { gpu, out, pairs, before, args }
+    Memory { gpu, out, pairs, before, args, sum_args }
 }
 
 fn shape(j: Job) -> Shape {
@@ -126,6 +139,11 @@ fn check(pass: Pass, j: Job) -> Report {
     let start = Instant::now();
     let report = memory.gpu.launch(pass.source, pass.entry, shape(j), &memory.args);
     println!("{} {} {} {}: {:?}", pass.entry, j.m, j.n, j.k, start.elapsed());
+    if j.parts > 1 {
+        let grid = [(j.m * j.n).div_ceil(4 * 256) as u32, 1, 1];
+        let shape = Shape { grid, block: [256, 1, 1], shared: 0 };
+        memory.gpu.launch(SUM, "matmul_sum", shape, &memory.sum_args);
+    }
     let products = products(pass, j, &memory.pairs);
     let name = format!("{} {} {} {}", pass.entry, j.m, j.n, j.k);
     let slack = 2.0_f64.powi(-22) * ((j.k + j.k2) as f64) * f64::from(j.alpha.abs());
@@ -163,17 +181,66 @@ fn products_of_many_shapes() {
             let (m, k) = if pass.a_by_k { (m.next_multiple_of(8), k - at) } else { (m, k) };
             let (add, alpha) = (at % 2 == 1, if at % 3 == 2 { 0.5 } else { 1.0 });
             let k2 = if at == 1 || at == 3 { 16 * at } else { 0 };
-            let report = check(pass, Job { m, n, k, k2, add, alpha, ctas });
+            let report = check(pass, Job { m, n, k, k2, add, alpha, ctas, parts: 1 });
             assert_eq!(report.counters.bank_conflicts, 0, "{} {m} {n} {k}", pass.entry);
         }
     }
+}
+
+/// An adapter's gradients: few tiles, long sums.
+#[test]
+fn products_in_parts() {
+    for pass in passes().into_iter().filter(|pass| pass.wide) {
+        for (m, n, k, parts, add) in
+            [(16, 264, 650, 3, false), (264, 16, 1000, 2, true), (72, 72, 320, 5, true)]
+        {
+            let k = if pass.a_by_k { k } else { k / 8 * 8 };
+            let job = Job { m, n, k, k2: 0, add, alpha: 0.5, ctas: 4, parts };
+            check(pass, job);
+        }
+    }
+}
+
+/// The kernel that adds up parts: all of its lines, both kinds of result.
+#[test]
+fn parts_are_added_up() {
+    let (parts, rows, m, n) = (3, 64, 5, 264);
+    let mut numbers = Numbers(11);
+    let (given, wide) = (numbers.f32s(parts * rows * n), numbers.f32s(m * n));
+    let narrow = numbers.bf16s(m * n);
+    let mut missed: Option<Vec<u32>> = None;
+    for (add, is_wide) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut gpu = Gpu::new();
+        let out = if is_wide { gpu.f32s(&wide) } else { gpu.u16s(&narrow) };
+        let mut args = vec![Arg::U64(out), Arg::U64(gpu.f32s(&given))];
+        let sizes = [parts, rows, m, n, usize::from(add), usize::from(is_wide)];
+        args.extend(sizes.map(|size| Arg::U32(size as u32)));
+        let shape = Shape { grid: [2, 1, 1], block: [256, 1, 1], shared: 0 };
+        let unreached = gpu.launch(SUM, "matmul_sum", shape, &args).unreached();
+        let before: Vec<f64> =
+            if is_wide { wide.iter().map(|&x| f64::from(x)).collect() } else { exact(&narrow) };
+        let expected: Vec<f64> = (0..m * n)
+            .map(|at| {
+                let sum: f64 = (0..parts).map(|p| f64::from(given[p * rows * n + at])).sum();
+                sum + if add { before[at] } else { 0.0 }
+            })
+            .collect();
+        if is_wide {
+            assert_f32(&gpu.read_f32(out, m * n), &expected, 1e-6, 1e-6, "wide");
+        } else {
+            assert_bf16(&gpu.read_u16(out, m * n), &expected, 1e-6, "narrow");
+        }
+        let lines = missed.get_or_insert_with(|| unreached.clone());
+        lines.retain(|line| unreached.contains(line));
+    }
+    assert_eq!(missed, Some(Vec::new()), "these lines never ran");
 }
 
 #[test]
 fn every_line_of_the_products_is_reached() {
     let mut missed: HashMap<&str, Vec<u32>> = HashMap::new();
     for pass in passes() {
-        let job = Job { m: 272, n: 264, k: 328, k2: 16, add: false, alpha: 0.5, ctas: 2 };
+        let job = Job { m: 272, n: 264, k: 328, k2: 16, add: false, alpha: 0.5, ctas: 2, parts: 1 };
         for (add, alpha) in [(false, 0.5), (true, 1.0)] {
             let report = check(pass, Job { add, alpha, ..job });
             let unreached = report.unreached();
@@ -194,7 +261,7 @@ fn every_line_of_the_products_is_reached() {
 
 /// The first fault of a product whose text was changed.
 fn fault(pass: Pass, source: &str) -> FaultKind {
-    let job = Job { m: 256, n: 256, k: 704, k2: 0, add: false, alpha: 1.0, ctas: 2 };
+    let job = Job { m: 256, n: 256, k: 704, k2: 0, add: false, alpha: 1.0, ctas: 2, parts: 1 };
     let mut memory = prepare(pass, job);
     match memory.gpu.try_launch(source, pass.entry, shape(job), &memory.args) {
         Err(LaunchError::Fault(fault)) => fault.kind,

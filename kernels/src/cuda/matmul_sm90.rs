@@ -51,7 +51,31 @@ pub struct Operands {
     pub wide: bool,
     /// More terms of the same sums.
     pub second: Option<Second>,
+    /// Where the parts of a product go that is cut along k.
+    pub parts: Option<Parts>,
 }
+
+/// A product with few tiles and long sums (an adapter's gradient) would leave most of the device
+/// idle. It is cut along k; the parts go to memory of their own, and [`SUM_ENTRY`] adds them up.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// How many, as [`Product::parts`] says.
+    pub count: u32,
+    /// Address of [`Operands::parts_bytes`] bytes.
+    pub address: u64,
+}
+
+/// The kernel that adds up parts.
+pub const SUM_ENTRY: &str = "matmul_sum";
+
+/// Its text.
+pub const SUM_SOURCE: &str = include_str!("matmul_sum.ptx");
+
+/// Its threads.
+pub const SUM_BLOCK: u32 = 256;
+
+/// Parts of one product take no more memory than this.
+pub const PARTS_BYTES_MOST: u64 = 16 << 20;
 
 /// A second pair of matrices, whose product is added before anything is rounded: an adapter.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +108,37 @@ impl Operands {
         }
     }
 
+    /// Where the products are written: the result, or its parts below each other.
     const fn result(&self) -> Matrix {
+        if let Some(Parts { count, address }) = self.parts {
+            let rows = count * self.part_rows();
+            return Matrix { address, element: Element::F32, rows, columns: self.n };
+        }
         let element = if self.wide { Element::F32 } else { Element::Bf16 };
         Matrix { address: self.out, element, rows: self.m, columns: self.n }
+    }
+
+    /// Rows from one part to the next: whole pieces of 64.
+    const fn part_rows(&self) -> u32 {
+        self.m.next_multiple_of(64)
+    }
+
+    /// Bytes that so many parts take.
+    pub const fn parts_bytes(&self, count: u32) -> u64 {
+        4 * count as u64 * self.part_rows() as u64 * self.n as u64
+    }
+
+    const fn tiles(&self) -> u32 {
+        self.m.div_ceil(TILE) * self.n.div_ceil(TILE)
+    }
+
+    /// Parameters of the kernel that adds up the parts, and its CTAs.
+    pub fn sum(&self) -> Option<(Sum, u32)> {
+        let Parts { count, address } = self.parts?;
+        let sizes = [count, self.part_rows(), self.m, self.n];
+        let flags = [u32::from(self.add), u32::from(self.wide)];
+        let grid = (u64::from(self.m) * u64::from(self.n)).div_ceil(4 * u64::from(SUM_BLOCK));
+        Some((Sum { addresses: [self.out, address], sizes, flags }, grid as u32))
     }
 }
 
@@ -135,6 +187,26 @@ impl Product {
         kind && a.fits() && b.fits() && a2.fits() && b2.fits() && operands.result().fits()
     }
 
+    /// Into how many parts to cut the sums: what takes the fewest turns of 64 k on a device with so
+    /// many multiprocessors. 1 for most products.
+    pub fn parts(self, processors: u32, o: &Operands) -> u32 {
+        if self == Self::BackwardInput || o.second.is_some() {
+            return 1;
+        }
+        let (clusters, blocks) = ((processors / 2).max(1), o.k.div_ceil(64));
+        let turns = |parts: u32| {
+            let waves = (o.tiles() * parts).div_ceil(clusters);
+            // The second launch takes as long as some eight turns.
+            waves * blocks.div_ceil(parts) + if parts > 1 { 8 } else { 0 }
+        };
+        let possible = |parts: &u32| {
+            let part = blocks.div_ceil(*parts);
+            (parts - 1) * part < blocks && o.parts_bytes(*parts) <= PARTS_BYTES_MOST
+        };
+        let many = (2..=16).filter(possible).min_by_key(|&parts| turns(parts));
+        many.filter(|&parts| turns(parts) < turns(1)).unwrap_or(1)
+    }
+
     /// The kernel's parameters.
     ///
     /// # Errors
@@ -158,16 +230,24 @@ impl Product {
                 TensorMap::new(b2, b_rows)?,
             ],
             sizes: [operands.m, operands.n, operands.k, operands.second_k(), group],
+            parts: [operands.parts.map_or(1, |parts| parts.count), operands.part_rows()],
             alpha: operands.alpha,
-            flags: [u32::from(operands.add), u32::from(operands.wide)],
+            flags: match operands.parts {
+                Some(_) => [0, 1],
+                None => [u32::from(operands.add), u32::from(operands.wide)],
+            },
         })
     }
 }
 
 /// CTAs of a launch on a device with so many multiprocessors: clusters of two, no more than there
-/// are tiles.
+/// are tiles and parts.
 pub const fn grid(processors: u32, operands: &Operands) -> u32 {
-    let tiles = operands.m.div_ceil(TILE) * operands.n.div_ceil(TILE);
+    let parts = match operands.parts {
+        Some(parts) => parts.count,
+        None => 1,
+    };
+    let tiles = operands.tiles() * parts;
     let clusters = processors / 2;
     2 * if clusters < tiles { clusters } else { tiles }
 }
@@ -177,6 +257,7 @@ pub const fn grid(processors: u32, operands: &Operands) -> u32 {
 pub struct Arguments {
     maps: [TensorMap; 5],
     sizes: [u32; 5],
+    parts: [u32; 2],
     alpha: f32,
     flags: [u32; 2],
 }
@@ -184,9 +265,10 @@ pub struct Arguments {
 impl Arguments {
     /// Addresses of the parameters in the kernel's order, as `cuLaunchKernel` wants them. The last
     /// one is read by `matmul_forward` alone.
-    pub fn pointers(&mut self) -> [*mut c_void; 13] {
+    pub fn pointers(&mut self) -> [*mut c_void; 15] {
         let [out, a, b, a2, b2] = &mut self.maps;
         let [m, n, k, k2, group] = &mut self.sizes;
+        let [parts, part_rows] = &mut self.parts;
         let [add, wide] = &mut self.flags;
         [
             (&raw mut *out).cast(),
@@ -199,7 +281,36 @@ impl Arguments {
             (&raw mut *k).cast(),
             (&raw mut *k2).cast(),
             (&raw mut *group).cast(),
+            (&raw mut *parts).cast(),
+            (&raw mut *part_rows).cast(),
             (&raw mut self.alpha).cast(),
+            (&raw mut *add).cast(),
+            (&raw mut *wide).cast(),
+        ]
+    }
+}
+
+/// Parameters of the kernel that adds up parts.
+#[derive(Clone, Debug)]
+pub struct Sum {
+    addresses: [u64; 2],
+    sizes: [u32; 4],
+    flags: [u32; 2],
+}
+
+impl Sum {
+    /// Addresses of the parameters in the kernel's order.
+    pub fn pointers(&mut self) -> [*mut c_void; 8] {
+        let [out, from] = &mut self.addresses;
+        let [parts, rows, m, n] = &mut self.sizes;
+        let [add, wide] = &mut self.flags;
+        [
+            (&raw mut *out).cast(),
+            (&raw mut *from).cast(),
+            (&raw mut *parts).cast(),
+            (&raw mut *rows).cast(),
+            (&raw mut *m).cast(),
+            (&raw mut *n).cast(),
             (&raw mut *add).cast(),
             (&raw mut *wide).cast(),
         ]
