@@ -32,6 +32,11 @@ impl<'a> Modifiers<'a> {
         Some(self.rest.remove(at))
     }
 
+    /// Whether `wanted` is there.
+    pub(crate) fn has(&self, wanted: &str) -> bool {
+        self.rest.contains(&wanted)
+    }
+
     /// Takes all modifiers that begin with `stem`: hints such as `L2::128B`.
     pub(super) fn drop_hints(&mut self, stem: &str) {
         self.rest.retain(|part| !part.starts_with(stem));
