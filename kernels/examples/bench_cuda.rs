@@ -97,6 +97,25 @@ mod bench {
         Batch::from_forest(&forest, vocab)
     }
 
+    /// Full training's parameters: the embedding is sent, every other matrix is a copy of a part of it.
+    fn first_values(cuda: &mut Cuda<'_>, model: &Model, all: &[u16]) -> Result<()> {
+        let mut first = None;
+        for param in &model.params.items {
+            match first {
+                None if !param.vector => {
+                    let numbers = all[..param.slot.len as usize].iter();
+                    let values: Vec<f32> =
+                        numbers.map(|&bits| f32::from_bits(u32::from(bits) << 16)).collect();
+                    cuda.upload(param.slot, &values)?;
+                    first = Some(param.slot);
+                }
+                Some(from) if !param.vector => cuda.copy(param.slot, from.first(param.slot.len))?,
+                _ => cuda.fill(param.slot, 1.0)?,
+            }
+        }
+        Ok(())
+    }
+
     pub fn run(args: &[String]) -> Result<()> {
         let number =
             |i: usize, other: u32| args.get(i).and_then(|x| x.parse().ok()).unwrap_or(other);
@@ -127,7 +146,10 @@ mod bench {
         println!("planned {:.2} GiB beside frozen weights", gib(plan.sizes.total_bytes(&cuda)));
         cuda.reserve(&plan.sizes)?;
         let started = Instant::now();
-        init::init(&mut cuda, &model, &weights, 1)?;
+        match method {
+            Method::Full => first_values(&mut cuda, &model, &all)?,
+            _ => init::init(&mut cuda, &model, &weights, 1)?,
+        }
         init::upload_rope(&mut cuda, &model, &plan, 0)?;
         init::clear_optimizer(&mut cuda, &model)?;
         cuda.sync()?;

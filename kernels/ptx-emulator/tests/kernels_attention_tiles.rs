@@ -26,7 +26,12 @@ fn keys_of(v: &Visibility) -> Vec<Vec<usize>> {
         let ranges = &v.ranges[s.first_range as usize..(s.first_range + s.n_ranges) as usize];
         for &at in &v.at[s.q_start as usize..(s.q_start + s.q_len) as usize] {
             let ranges = ranges.iter().map(|r| r.start as usize..(r.start + r.len) as usize);
-            seen.push(ranges.chain(std::iter::once(s.self_start as usize..at as usize + 1)).flatten().collect());
+            seen.push(
+                ranges
+                    .chain(std::iter::once(s.self_start as usize..at as usize + 1))
+                    .flatten()
+                    .collect(),
+            );
         }
     }
     seen

@@ -1,10 +1,12 @@
-//! Attention over the forest, and its gradients.
+//! Attention over the forest, and its gradients: which kernels for which heads, and their launches.
 
 use paddock_core::backend::{AttentionGrads, AttentionSaved, Heads};
 use paddock_core::batch::Rows;
 use paddock_core::error::{Error, Result};
-use paddock_core::slot::{Region, Slot};
+use paddock_core::slot::Slot;
 
+use super::driver::Arg;
+use super::tables::TileTables;
 use super::{Cuda, args};
 
 /// Elements of scratch: what backward keeps of each query and head.
@@ -14,6 +16,40 @@ pub fn scratch_len(tokens: u64, n_heads: u32) -> u64 {
 
 fn scale(heads: Heads) -> f32 {
     (1.0 / f64::from(heads.head_dim).sqrt()) as f32
+}
+
+/// A kernel of `attention_forward.ptx` or `attention_backward.ptx`: its names for heads up to 64 and up to
+/// 128 wide, threads, and shared memory as rows of the head's width and bytes more.
+struct Tiled {
+    names: [&'static str; 2],
+    threads: u32,
+    rows: u32,
+    bytes: u32,
+}
+
+const FORWARD: Tiled = Tiled {
+    names: ["attention_forward_64", "attention_forward_128"],
+    threads: 128,
+    rows: 256,
+    bytes: 0,
+};
+const BACKWARD_QUERY: Tiled = Tiled {
+    names: ["attention_backward_query_64", "attention_backward_query_128"],
+    threads: 128,
+    rows: 384,
+    bytes: 512,
+};
+const BACKWARD_KEY: Tiled = Tiled {
+    names: ["attention_backward_key_64", "attention_backward_key_128"],
+    threads: 256,
+    rows: 384,
+    bytes: 1024,
+};
+
+/// Whether the kernels on tensor cores take these heads at these addresses; `attention_any.ptx` takes all.
+fn is_tiled(heads: Heads, addresses: &[u64]) -> bool {
+    let aligned = addresses.iter().all(|address| address % 16 == 0);
+    heads.head_dim % 8 == 0 && heads.head_dim <= 128 && aligned
 }
 
 impl Cuda<'_> {
@@ -28,6 +64,28 @@ impl Cuda<'_> {
         Ok(expected / width)
     }
 
+    /// Queues a kernel for `x` heads over the tiles, with `pointers` as its first parameters.
+    fn run_tiles(
+        &mut self,
+        kernel: &Tiled,
+        pointers: &[u64],
+        tables: TileTables,
+        heads: Heads,
+        x: u32,
+    ) -> Result<()> {
+        let Heads { n_heads, n_kv_heads, head_dim } = heads;
+        let lists = [tables.tiles, tables.entries, tables.masks].map(|word| self.table(word));
+        let mut arguments: Vec<Arg> = pointers.iter().map(|&at| Arg::from(at)).collect();
+        for list in lists {
+            arguments.push(Arg::from(list?));
+        }
+        arguments.extend_from_slice(args!(n_heads, n_kv_heads, head_dim, scale(heads)));
+        let wide = head_dim > 64;
+        let shared = kernel.rows * if wide { 256 } else { 128 } + kernel.bytes;
+        let name = kernel.names[usize::from(wide)];
+        self.gpu.launch(name, [u64::from(x), tables.count, 1], kernel.threads, shared, &arguments)
+    }
+
     pub(super) fn run_attention_forward(
         &mut self,
         out: Slot,
@@ -37,11 +95,17 @@ impl Cuda<'_> {
         rows: Rows,
     ) -> Result<()> {
         let n = self.query_count(q, heads, rows)?;
+        if n == 0 {
+            return Ok(());
+        }
         let tables = *self.tables.rows(rows);
-        let (visible, ranges) = (self.table(tables.visible)?, self.table(tables.ranges)?);
         let [q, k, v] = [self.narrow(q)?, self.narrow(k)?, self.narrow(v)?];
         let (out, lse) = (self.narrow(out)?, self.wide(lse)?);
         let Heads { n_heads, n_kv_heads, head_dim } = heads;
+        if is_tiled(heads, &[out, q, k, v]) {
+            return self.run_tiles(&FORWARD, &[out, lse, q, k, v], tables.by_query, heads, n_heads);
+        }
+        let (visible, ranges) = (self.table(tables.visible)?, self.table(tables.ranges)?);
         self.gpu.launch(
             "attention_forward",
             [(n * u64::from(n_heads)).div_ceil(4), 1, 1],
@@ -70,62 +134,50 @@ impl Cuda<'_> {
         saved: AttentionSaved,
     ) -> Result<()> {
         let AttentionSaved { heads, rows, .. } = saved;
-        let Heads { n_heads, n_kv_heads, head_dim } = heads;
         let n = self.query_count(saved.q, heads, rows)?;
-        let keys = grads.dk.len / (u64::from(n_kv_heads) * u64::from(head_dim));
+        let keys = grads.dk.len / (u64::from(heads.n_kv_heads) * u64::from(heads.head_dim));
         let tables = *self.tables.rows(rows);
         if keys > tables.keys {
             let (op, operand, expected) = ("attention_backward", "keys", tables.keys);
             return Err(Error::Shape { op, operand, found: keys, expected });
         }
-        let delta = self.scratch("attention_backward", scratch_len(n, n_heads))?;
-        let (visible, ranges) = (self.table(tables.visible)?, self.table(tables.ranges)?);
-        let seen = self.table(tables.seen)?;
+        let delta = self.scratch("attention_backward", scratch_len(n, heads.n_heads))?;
         let [dq, dk, dv] = [self.narrow(grads.dq)?, self.narrow(grads.dk)?, self.narrow(grads.dv)?];
         let [q, k, v] = [self.narrow(saved.q)?, self.narrow(saved.k)?, self.narrow(saved.v)?];
         let [dout, out] = [self.narrow(saved.dout)?, self.narrow(saved.out)?];
-        let (lse, scale) = (self.wide(saved.lse)?, scale(heads));
-        self.gpu.launch(
-            "attention_backward_query",
-            [(n * u64::from(n_heads)).div_ceil(4), 1, 1],
-            128,
-            16 * head_dim,
-            args!(
-                dq, delta, dout, out, lse, q, k, v, visible, ranges, n as u32, n_heads, n_kv_heads,
-                head_dim, scale
-            ),
-        )?;
-        self.gpu.launch(
-            "attention_backward_key",
-            [(keys * u64::from(n_kv_heads)).div_ceil(4), 1, 1],
-            128,
-            32 * head_dim,
-            args!(
-                dk,
-                dv,
-                delta,
-                dout,
-                lse,
-                q,
-                k,
-                v,
-                visible,
-                seen,
-                keys as u32,
-                n_heads,
-                n_kv_heads,
-                head_dim,
-                scale
-            ),
-        )
+        let lse = self.wide(saved.lse)?;
+        let by_query = [dq, delta, dout, out, lse, q, k, v];
+        let by_key = [dk, dv, delta, dout, lse, q, k, v];
+        if is_tiled(heads, &[dq, dk, dv, q, k, v, dout, out]) && keys == tables.keys {
+            self.run_tiles(&BACKWARD_QUERY, &by_query, tables.by_query, heads, heads.n_heads)?;
+            return self.run_tiles(&BACKWARD_KEY, &by_key, tables.by_key, heads, heads.n_kv_heads);
+        }
+        let [visible, ranges, seen] = [tables.visible, tables.ranges, tables.seen];
+        self.run_any_head("attention_backward_query", &by_query, [visible, ranges], n, heads)?;
+        self.run_any_head("attention_backward_key", &by_key, [visible, seen], keys, heads)
     }
 
-    /// The address of the working space, which must have at least `len` elements.
-    pub(super) fn scratch(&self, op: &'static str, len: u64) -> Result<u64> {
-        let found = self.memory.len(Region::Scratch);
-        if found < len {
-            return Err(Error::Shape { op, operand: "scratch", found, expected: len });
+    /// Queues one of the gradients of `attention_any.ptx` for `rows` queries or keys.
+    fn run_any_head(
+        &mut self,
+        entry: &'static str,
+        pointers: &[u64; 8],
+        lists: [u64; 2],
+        rows: u64,
+        heads: Heads,
+    ) -> Result<()> {
+        let Heads { n_heads, n_kv_heads, head_dim } = heads;
+        let (of, bytes) = match entry {
+            "attention_backward_query" => (n_heads, 16),
+            _ => (n_kv_heads, 32),
+        };
+        let mut arguments: Vec<Arg> = pointers.iter().map(|&at| Arg::from(at)).collect();
+        for list in lists {
+            arguments.push(Arg::from(self.table(list)?));
         }
-        self.memory.at(Slot::new(Region::Scratch, 0, len))
+        let rest = args!(rows as u32, n_heads, n_kv_heads, head_dim, scale(heads));
+        arguments.extend_from_slice(rest);
+        let grid = [(rows * u64::from(of)).div_ceil(4), 1, 1];
+        self.gpu.launch(entry, grid, 128, bytes * head_dim, &arguments)
     }
 }

@@ -283,6 +283,13 @@ impl Gpu {
         })
     }
 
+    /// Queues the sum of such a product's parts.
+    pub(super) fn launch_sum(&self, ctas: u32, sum: &mut matmul_sm90::Sum) -> Result<()> {
+        self.queue(matmul_sm90::SUM_ENTRY, [u64::from(ctas), 1, 1], |function, grid| {
+            function.launch_sum(&self.stream, grid, sum)
+        })
+    }
+
     fn queue(
         &self,
         entry: &'static str,

@@ -300,6 +300,21 @@ impl Function {
         unsafe { self.launch_raw(stream, grid, block, shared, &mut pointers) }
     }
 
+    /// Queues the sum of such a product's parts.
+    pub fn launch_sum(
+        &self,
+        stream: &Stream,
+        grid: [u32; 3],
+        sum: &mut matmul_sm90::Sum,
+    ) -> Answer {
+        let mut pointers = sum.pointers();
+        if self.parameters.len() != pointers.len() || self.parameters.contains(&Type::Map) {
+            return Err(1);
+        }
+        // SAFETY: a pointer to each parameter, in the kernel's order and of its size.
+        unsafe { self.launch_raw(stream, grid, matmul_sm90::SUM_BLOCK, 0, &mut pointers) }
+    }
+
     /// # Safety
     /// `pointers` has one pointer for each parameter of the kernel, to as many bytes as it has; they are
     /// read before this returns.

@@ -1,6 +1,7 @@
 //! The PTX files, and what their texts say about their kernels.
 
 use super::driver::Type;
+use super::matmul_sm90::{Product, SUM_SOURCE};
 
 /// A file of kernels.
 #[derive(Clone, Copy)]
@@ -11,33 +12,36 @@ pub struct Source {
     pub text: &'static str,
 }
 
-macro_rules! sources {
-    ($($stem:literal),* $(,)?) => {
-        /// Every file, each of which says by `.target` which devices it is for.
-        pub const SOURCES: &[Source] =
-            &[$(Source { stem: $stem, text: include_str!(concat!($stem, ".ptx")) }),*];
+/// The file of this name beside this one.
+macro_rules! file {
+    ($stem:literal) => {
+        Source { stem: $stem, text: include_str!(concat!($stem, ".ptx")) }
     };
 }
 
-sources!(
-    "adamw",
-    "attention_any",
-    "convert",
-    "dropout",
-    "elementwise",
-    "embed",
-    "linear_cross_entropy",
-    "matmul_any",
-    "matmul_backward_input",
-    "matmul_backward_weight",
-    "matmul_forward",
-    "rms_norm",
-    "rope",
-    "sm90/matmul_backward_input",
-    "sm90/matmul_backward_weight",
-    "sm90/matmul_forward",
-    "swiglu",
-);
+/// Every file. Each says by `.target` which devices it is for.
+pub const SOURCES: &[Source] = &[
+    file!("adamw"),
+    file!("attention_any"),
+    file!("attention_backward"),
+    file!("attention_forward"),
+    file!("convert"),
+    file!("dropout"),
+    file!("elementwise"),
+    file!("embed"),
+    file!("linear_cross_entropy"),
+    file!("matmul_any"),
+    file!("matmul_backward_input"),
+    file!("matmul_backward_weight"),
+    file!("matmul_forward"),
+    Source { stem: "matmul_sum", text: SUM_SOURCE },
+    file!("rms_norm"),
+    file!("rope"),
+    Source { stem: "sm90/matmul_backward_input", text: Product::BackwardInput.source() },
+    Source { stem: "sm90/matmul_backward_weight", text: Product::BackwardWeight.source() },
+    Source { stem: "sm90/matmul_forward", text: Product::Forward.source() },
+    file!("swiglu"),
+];
 
 impl Source {
     /// What follows `directive` in its text.

@@ -2,7 +2,7 @@
 
 use paddock_core::backend::{LossSlots, Write};
 use paddock_core::error::{Error, Result};
-use paddock_core::slot::{Region, Slot};
+use paddock_core::slot::Slot;
 use paddock_core::weights::Mat;
 
 use super::matmul::{Pass, Product};
@@ -50,7 +50,7 @@ impl Cuda<'_> {
     /// Cuts `rows` kept rows into chunks that the scratch region holds.
     fn chunks(&self, rows: u64, vocab: u32) -> Result<Vec<Chunk>> {
         let vocab = u64::from(vocab);
-        let found = self.memory.len(Region::Scratch);
+        let found = self.scratch_room();
         let step = found.saturating_sub(4) / row_len(vocab);
         if step == 0 {
             let (op, operand, expected) = ("linear_cross_entropy", "scratch", row_len(vocab) + 4);

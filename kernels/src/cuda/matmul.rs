@@ -2,7 +2,7 @@
 
 use paddock_core::backend::Write;
 use paddock_core::error::{Error, Result};
-use paddock_core::slot::Slot;
+use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::Mat;
 
 use super::memory::stored_bytes;
@@ -10,6 +10,7 @@ use super::{Cuda, args, matmul_sm90};
 
 pub use super::matmul_sm90::Product as Pass;
 pub use super::matmul_sm90::Second;
+use super::matmul_sm90::{PARTS_BYTES_MOST, Parts};
 
 /// out (m,n) = alpha · (A (m,k) · B (k,n) + its second pair)   [+ out], by addresses. A and B are bf16,
 /// stored as the pass says.
@@ -56,7 +57,7 @@ impl Product {
     fn operands(&self) -> matmul_sm90::Operands {
         let Product { out, a, b, m, n, k, alpha, write, wide, second, .. } = *self;
         let add = write == Write::Add;
-        matmul_sm90::Operands { out, a, b, m, n, k, alpha, add, wide, second }
+        matmul_sm90::Operands { out, a, b, m, n, k, alpha, add, wide, second, parts: None }
     }
 
     /// Which kernel computes this product. The one place that decides it.
@@ -84,6 +85,9 @@ impl Product {
         }
     }
 }
+
+/// Elements of scratch for the parts of a product that is cut along k.
+pub const PARTS_LEN: u64 = PARTS_BYTES_MOST / 4;
 
 /// Shared memory of the tiled kernels: three stages of two tiles.
 const TILED_SHARED: u32 = 98_304;
@@ -129,12 +133,39 @@ impl Cuda<'_> {
     }
 
     fn run_hopper(&mut self, x: &Product) -> Result<()> {
-        let operands = x.operands();
+        let processors = self.gpu.report.processors;
+        let mut operands = x.operands();
+        let count = x.pass.parts(processors, &operands);
+        let (address, room) = self.parts_room();
+        if count > 1 && operands.parts_bytes(count) <= room {
+            operands.parts = Some(Parts { count, address });
+        }
         let arguments = x.pass.arguments(&operands, matmul_sm90::GROUP);
         let mut arguments =
             arguments.map_err(|e| Error::Device(format!("{}: {e}", self.gpu.name())))?;
-        let ctas = matmul_sm90::grid(self.gpu.report.processors, &operands);
-        self.gpu.launch_product(x.pass.entry(), ctas, &mut arguments)
+        let ctas = matmul_sm90::grid(processors, &operands);
+        self.gpu.launch_product(x.pass.entry(), ctas, &mut arguments)?;
+        match operands.sum() {
+            Some((mut sum, ctas)) => self.gpu.launch_sum(ctas, &mut sum),
+            None => Ok(()),
+        }
+    }
+
+    /// Elements at the end of scratch that the parts of a product may take; no other op uses them.
+    pub(super) fn parts_len(&self) -> u64 {
+        if !self.gpu.has(Pass::Forward.entry()) {
+            return 0;
+        }
+        let half = self.memory.len(Region::Scratch) / 2;
+        PARTS_LEN.min(half)
+    }
+
+    /// Their address and bytes.
+    fn parts_room(&self) -> (u64, u64) {
+        let (all, len) = (self.memory.len(Region::Scratch), self.parts_len() / 4 * 4);
+        let first = (all - len).next_multiple_of(4);
+        let slot = Slot::new(Region::Scratch, first, all - first);
+        (self.memory.at(slot).unwrap_or(0), 4 * slot.len)
     }
 
     /// out (n,O) = alpha · inp (n,I) · wᵀ (O,I)   [+ out]

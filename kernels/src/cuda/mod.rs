@@ -27,6 +27,7 @@ use paddock_core::weights::{Mat, Weights};
 
 mod adamw;
 mod attention;
+mod attention_tiles;
 mod convert;
 mod device;
 mod driver;
@@ -120,6 +121,20 @@ impl<'w> Cuda<'w> {
         self.memory.at(slot)
     }
 
+    /// The address of the working space, which must have at least `len` elements.
+    fn scratch(&self, op: &'static str, len: u64) -> Result<u64> {
+        let found = self.scratch_room();
+        if found < len {
+            return Err(Error::Shape { op, operand: "scratch", found, expected: len });
+        }
+        self.memory.at(Slot::new(Region::Scratch, 0, len))
+    }
+
+    /// Elements of working space for ops.
+    fn scratch_room(&self) -> u64 {
+        self.memory.len(Region::Scratch) - self.parts_len()
+    }
+
     /// The address of word `word` of the batch's tables.
     fn table(&self, word: u64) -> Result<u64> {
         self.memory.tables_at(word)
@@ -152,10 +167,12 @@ impl Backend for Cuda<'_> {
     fn scratch_len(&self, config: &Config, capacity: &Capacity) -> u64 {
         let parameters = paddock_core::model::tensors(config);
         let parameters = parameters.iter().map(|t| u64::from(t.rows) * u64::from(t.cols)).sum();
-        linear_cross_entropy::scratch_len(config.vocab_size, capacity.kept)
+        let parts = if self.gpu.has(matmul::Pass::Forward.entry()) { matmul::PARTS_LEN } else { 0 };
+        let most = linear_cross_entropy::scratch_len(config.vocab_size, capacity.kept)
             .max(attention::scratch_len(capacity.tokens, config.n_heads))
             .max(rms_norm::scratch_len(capacity.tokens, config.dim))
-            .max(elementwise::scratch_len(parameters))
+            .max(elementwise::scratch_len(parameters));
+        most + parts
     }
 
     fn reserve(&mut self, sizes: &RegionSizes) -> Result<()> {

@@ -2,6 +2,8 @@
 
 use paddock_core::batch::{Batch, Rows, Visibility};
 
+use super::attention_tiles::{Tiles, by_key, by_query};
+
 /// Where the tables of all rows, or of the kept ones, begin (in words).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RowTables {
@@ -19,6 +21,23 @@ pub struct RowTables {
     pub seen: u64,
     /// How many keys have an entry in `seen`.
     pub keys: u64,
+    /// The same relation as tiles of queries.
+    pub by_query: TileTables,
+    /// And as tiles of keys.
+    pub by_key: TileTables,
+}
+
+/// Where the lists of [`Tiles`] begin (in words).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TileTables {
+    /// How many tiles.
+    pub count: u64,
+    /// The tiles.
+    pub tiles: u64,
+    /// Their entries.
+    pub entries: u64,
+    /// Masks of entries.
+    pub masks: u64,
 }
 
 /// Where each table begins (in words).
@@ -118,6 +137,18 @@ fn rows(words: &mut Vec<u32>, positions: &[u32], hashes: &[u64], v: &Visibility)
         ranges: put(words, &ranges),
         seen: put(words, &seen),
         keys: u64::from(keys),
+        by_query: tiles(words, &by_query(v)),
+        by_key: tiles(words, &by_key(v, keys)),
+    }
+}
+
+fn tiles(words: &mut Vec<u32>, t: &Tiles) -> TileTables {
+    let halves: Vec<u32> = t.masks.iter().flat_map(|&m| [m as u32, (m >> 32) as u32]).collect();
+    TileTables {
+        count: t.tiles.len() as u64,
+        tiles: put(words, t.tiles.as_flattened()),
+        entries: put(words, t.entries.as_flattened()),
+        masks: put(words, &halves),
     }
 }
 

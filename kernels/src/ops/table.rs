@@ -150,7 +150,7 @@ fn rms_norm_backward(d: &mut Draw) -> Case {
 
 /// n, O, I: thin, square or long in one direction.
 fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
-    match (d.size, d.int(0, 3)) {
+    let (n, o, i) = match (d.size, d.int(0, 3)) {
         (Size::Large, 0) => (d.extent(1, 400), d.int(4, 64), d.extent(1, 300)),
         (Size::Large, 1) => (d.extent(1, 300), d.extent(1, 400), d.int(4, 64)),
         (Size::Large, 2) => (d.int(1, 9), d.extent(1, 700), d.extent(1, 700)),
@@ -159,7 +159,9 @@ fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
         (Size::Small, 1) => (d.int(1, 60), d.int(1, 400), d.int(1, 20)),
         (Size::Small, 2) => (d.int(360, 800), d.int(1, 40), d.int(1, 40)),
         (Size::Small, _) => (d.int(1, 40), d.int(1, 70), d.int(1, 70)),
-    }
+    };
+    let [o, i] = d.even([o, i]);
+    (n, o, i)
 }
 
 fn product_case(d: &mut Draw, (n, o, i): (u32, u32, u32), run: super::Call) -> Case {
