@@ -124,7 +124,7 @@ fn is_whole(path: &Path, bytes: &[u8]) -> bool {
 }
 
 /// Where built-in files are written: PADDOCK_CACHE, or the system's folder for such things.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let system = || {
         if cfg!(windows) {

@@ -12,8 +12,7 @@ use paddock_datasets::template::Template;
 use paddock_datasets::tokenizer::Tokenizer;
 
 use crate::error::bad_input;
-use crate::open::{Opened, backend};
-use crate::run::config::BackendChoice;
+use crate::open::{Machine, Opened, backend};
 use crate::train::setup::named_template;
 
 /// Rows of a prompt that go through the model at once.
@@ -150,8 +149,7 @@ impl<'a> Voice<'a> {
     /// Room for texts of up to `longest` tokens (at most what the model allows).
     pub fn new(
         opened: &'a Opened,
-        choice: BackendChoice,
-        threads: Option<u64>,
+        machine: &Machine,
         longest: Option<u64>,
     ) -> anyhow::Result<Voice<'a>> {
         let config = &opened.folder.config;
@@ -165,7 +163,7 @@ impl<'a> Voice<'a> {
             cache_rows: positions,
             logit_rows: 1,
         };
-        let mut b = backend(choice, threads, opened.weights()?)?;
+        let mut b = backend(machine, opened.weights()?)?;
         let model = Model::new(config.clone(), opened.method())?;
         let plan = Plan::new(&model, capacity, Recompute::Nothing, false, &*b);
         b.reserve(&plan.sizes)?;

@@ -12,6 +12,7 @@ pub mod generate;
 pub mod group;
 pub mod model;
 pub mod open;
+pub mod prepare_device;
 pub mod pretrain;
 pub mod report;
 pub mod run;

@@ -30,7 +30,8 @@ mod bench {
     use paddock_core::slot::Region;
     use paddock_core::train::{Adam, StepSettings, step};
     use paddock_core::weights::{Dtype, WeightView, Weights};
-    use paddock_kernels::cuda::Cuda;
+    use paddock_kernels::Options;
+    use paddock_kernels::cuda::{Cuda, Gpu};
 
     /// Tokens of a packed row.
     const ROW: u32 = 2048;
@@ -135,7 +136,8 @@ mod bench {
         let (all, ones) = (numbers(32000 * 4096 + 64 * 400), vec![0x3F80; 4096]);
         let weights = weights(c, &all, &ones);
         let started = Instant::now();
-        let mut cuda = Cuda::open(weights.clone(), None)?;
+        let gpu = Gpu::open(&Options::default())?;
+        let mut cuda = Cuda::on(gpu, weights.clone());
         let name = cuda.name().to_owned();
         println!("{name}: opened in {:.2} s", started.elapsed().as_secs_f64());
         let (tokens, n) = (u64::from(tokens), tokens);

@@ -12,12 +12,17 @@ use paddock_core::forest::{Entry, Forest, Segment};
 use paddock_core::plan::RegionSizes;
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, Weight, WeightView, Weights};
+use paddock_kernels::Options;
 use paddock_kernels::cuda::{Cuda, Gpu, available, describe_devices};
 use paddock_ptx_emulator::DeviceConfig;
 use paddock_ptx_emulator::driver::Emulation;
 
 fn emulation(config: DeviceConfig) -> Emulation {
     Emulation::begin(config).unwrap()
+}
+
+fn gpu(device: Option<&str>) -> Result<Rc<Gpu>> {
+    Gpu::open(&Options { device: device.map(str::to_owned), ..Options::default() })
 }
 
 /// The one line of an error.
@@ -34,7 +39,7 @@ fn f53_without_a_driver_there_is_one_line() {
         Ok(()) => println!("SKIPPED: this machine has a CUDA device"),
         Err(why) => {
             assert!(why.contains("CUDA") && why.contains("--backend cpu"), "{why}");
-            assert_eq!(message(Gpu::open(None)), why);
+            assert_eq!(message(gpu(None)), why);
             assert_eq!(describe_devices(), [why]);
         }
     }
@@ -44,7 +49,7 @@ fn f53_without_a_driver_there_is_one_line() {
 fn f53_an_old_device_is_refused() {
     let config = DeviceConfig { capability: (7, 5), ..DeviceConfig::default() };
     let _emulation = emulation(config);
-    let text = message(Gpu::open(None));
+    let text = message(gpu(None));
     assert!(
         text.contains("compute capability 7.5") && text.contains("need compute capability 8.0")
     );
@@ -58,8 +63,8 @@ fn devices_are_described_and_chosen() {
     let lines = describe_devices();
     assert!(lines[0].contains("CUDA 12.4"), "{lines:?}");
     assert!(lines[1].starts_with("0: Paddock PTX emulator, compute capability 8.0"), "{lines:?}");
-    assert!(Gpu::open(Some("ptx EMULATOR")).is_ok() && Gpu::open(Some("0")).is_ok());
-    let text = message(Gpu::open(Some("RTX")));
+    assert!(gpu(Some("ptx EMULATOR")).is_ok() && gpu(Some("0")).is_ok());
+    let text = message(gpu(Some("RTX")));
     assert!(text.contains("\"RTX\"") && text.contains("Paddock PTX emulator"), "{text}");
 }
 
@@ -72,7 +77,7 @@ fn sizes(region: Region, len: u64) -> RegionSizes {
 #[test]
 fn f49_more_than_the_device_has_is_refused_before_anything_is_allocated() {
     let emulation = emulation(DeviceConfig { memory_bytes: 1 << 20, ..DeviceConfig::default() });
-    let mut cuda = Cuda::on(Gpu::open(None).unwrap(), Weights::default());
+    let mut cuda = Cuda::on(gpu(None).unwrap(), Weights::default());
     let text = message(cuda.reserve(&sizes(Region::Acts, 1 << 20)));
     assert!(text.contains("the plan needs") && text.contains("--micro-batch-tokens"), "{text}");
     assert_eq!(emulation.memory_used(), 0);
@@ -86,7 +91,7 @@ fn weights_that_do_not_fit_are_refused_in_words() {
     let mut weights = Weights::default();
     let (name, dtype) = (String::from("big"), Dtype::Bf16);
     weights.push(WeightView { name, dtype, rows: 1024, cols: 1024, bytes: &bytes });
-    let mut cuda = Cuda::on(Gpu::open(None).unwrap(), weights);
+    let mut cuda = Cuda::on(gpu(None).unwrap(), weights);
     cuda.reserve(&sizes(Region::Acts, 4096)).unwrap();
     let (out, inp) = (Slot::new(Region::Acts, 0, 1024), Slot::new(Region::Acts, 1024, 1024));
     let w = Mat::frozen(Weight(0), 1024, 1024);
@@ -112,7 +117,7 @@ fn f51_a_lost_device_is_said_and_stays_lost() {
     let mut weights = Weights::default();
     let (name, dtype) = (String::from("small"), Dtype::Bf16);
     weights.push(WeightView { name, dtype, rows: 8, cols: 8, bytes: &bytes });
-    let mut cuda = Cuda::on(Gpu::open(None).unwrap(), weights);
+    let mut cuda = Cuda::on(gpu(None).unwrap(), weights);
     cuda.reserve(&sizes(Region::Acts, 64)).unwrap();
     // A token far beyond the table: the kernel reads what is not its own.
     cuda.set_batch(&batch(&[900_000], 1_000_000)).unwrap();
@@ -128,7 +133,7 @@ fn f51_a_lost_device_is_said_and_stays_lost() {
 #[test]
 fn slots_beyond_their_region_and_of_another_type_are_refused() {
     let _emulation = emulation(DeviceConfig::default());
-    let mut cuda = Cuda::on(Gpu::open(None).unwrap(), Weights::default());
+    let mut cuda = Cuda::on(gpu(None).unwrap(), Weights::default());
     let slot = Slot::new(Region::Acts, 0, 10);
     assert!(matches!(cuda.fill(slot, 1.0), Err(Error::OutOfRegion { end: 10, len: 0, .. })));
     let mut all = sizes(Region::Acts, 20);
@@ -146,7 +151,7 @@ fn slots_beyond_their_region_and_of_another_type_are_refused() {
 #[test]
 fn copies_and_fills_convert() {
     let _emulation = emulation(DeviceConfig::default());
-    let mut cuda = Cuda::on(Gpu::open(None).unwrap(), Weights::default());
+    let mut cuda = Cuda::on(gpu(None).unwrap(), Weights::default());
     let mut all = RegionSizes::default();
     for region in [Region::Acts, Region::ActGrads, Region::Stats, Region::Params] {
         all.grow(region, 40);
@@ -192,7 +197,7 @@ fn rows_of(gpu: Rc<Gpu>, dtype: Dtype, bytes: &[u8], cols: u32) -> Vec<f32> {
 #[test]
 fn weights_of_every_type_are_converted_as_rounding_to_bf16_does() {
     let _emulation = emulation(DeviceConfig::default());
-    let gpu = Gpu::open(None).unwrap();
+    let gpu = gpu(None).unwrap();
     // More than one piece of an upload, in f32.
     let cols = 140_000;
     let values: Vec<f32> = (0..8 * cols).map(|i| ((i as f32) * 0.37).sin() * 3.0).collect();
@@ -212,7 +217,7 @@ fn weights_of_every_type_are_converted_as_rounding_to_bf16_does() {
 #[test]
 fn memory_is_what_the_plan_says_and_no_step_takes_more() {
     let emulation = emulation(DeviceConfig::default());
-    let mut cuda = Cuda::on(Gpu::open(None).unwrap(), Weights::default());
+    let mut cuda = Cuda::on(gpu(None).unwrap(), Weights::default());
     let mut all = RegionSizes::default();
     for (i, region) in Region::ALL.into_iter().enumerate() {
         all.grow(region, 64 * i as u64);

@@ -155,11 +155,8 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
     let data = rows::read(&paths, &selection)?;
     let templates = chosen_templates(args, &opened)?;
     let request = request(args);
-    let device = Device {
-        backend: args.machine.backend,
-        threads: args.machine.threads,
-        micro_batch_tokens: args.micro_batch_tokens,
-    };
+    let device =
+        Device { machine: args.machine.clone(), micro_batch_tokens: args.micro_batch_tokens };
     let pool = match args.shots_from.as_ref().filter(|_| args.shots > 0) {
         Some(from) => {
             let only = pairs("--shots-where", &args.shots_where)?;

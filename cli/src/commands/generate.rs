@@ -48,8 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         prompt_tokens(&opened.tokenizer, &template.render_question(&args.prompt, "")?)?
     };
     let longest = prompt.len() as u64 + u64::from(settings.max_new_tokens) + 1;
-    let (backend, threads) = (args.machine.backend, args.machine.threads);
-    let mut voice = Voice::new(&opened, backend, threads, Some(longest))?;
+    let mut voice = Voice::new(&opened, &args.machine, Some(longest))?;
     let mut out = std::io::stdout().lock();
     let mut written = Ok(());
     let answer = voice.answer(&prompt, &settings, &mut |piece| {

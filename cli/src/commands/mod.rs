@@ -11,6 +11,7 @@ mod plan;
 mod pretrain;
 mod score;
 mod train;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use clap::{Parser, Subcommand};
 use paddock_core::decode::Sampler;
 
 use crate::error::exit_code;
-use crate::run::config::BackendChoice;
+use crate::open::Machine;
 
 /// Teaches LLaMA models to follow instructions.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ enum Command {
     Data(data::Data),
     /// Measure the speed of this machine.
     Bench(bench::Args),
+    /// Compute random cases of every op on a device and say whether they are right.
+    Verify(verify::Args),
     /// Say what this machine can do.
     Doctor(doctor::Args),
 }
@@ -70,6 +73,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Export(args) => export::run(args).map(|()| 0),
         Command::Data(command) => data::run(command),
         Command::Bench(args) => bench::run(args).map(|()| 0),
+        Command::Verify(args) => verify::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args).map(|()| 0),
     };
     match result {
@@ -104,22 +108,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<std::io::Error>()
             .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
-}
-
-/// What computes, for commands that are not runs.
-#[derive(Clone, Debug, clap::Args)]
-struct Machine {
-    /// What computes: auto, cpu or reference.
-    #[arg(long, default_value = "auto", value_parser = parse_backend)]
-    backend: BackendChoice,
-    /// Processor threads [default: all cores].
-    #[arg(long)]
-    threads: Option<u64>,
-}
-
-fn parse_backend(text: &str) -> Result<BackendChoice, String> {
-    serde_json::from_value(serde_json::Value::String(text.into()))
-        .map_err(|_| "expected auto, cpu, wgpu, cuda or reference".to_string())
 }
 
 /// How new tokens are chosen.

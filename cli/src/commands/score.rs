@@ -70,10 +70,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let max_seq_len = u64::from(opened.folder.config.max_seq_len);
     let reader = Reader { config: &config, tokenizer: &opened.tokenizer, max_seq_len };
     let (_, prepared) = reader.read(&args.data, template, &mut Say)?;
-    let (backend, threads) = (args.machine.backend, args.machine.threads);
     let mut out = std::io::stdout().lock();
     let rows = &prepared.examples;
-    let nll = scores(&opened, rows, args.micro_batch_tokens, backend, threads)?;
+    let nll = scores(&opened, rows, args.micro_batch_tokens, &args.machine)?;
     for (example, nll) in rows.iter().zip(nll) {
         let trained = example.trained_tokens();
         writeln!(out, "{}", json!({"row": example.row, "trained_tokens": trained, "nll": nll}))?;

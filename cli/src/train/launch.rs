@@ -257,7 +257,7 @@ fn record(setup: &Setup, session: &Session<'_>, storage: &dyn Storage) -> anyhow
         paddock: env!("CARGO_PKG_VERSION").into(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         backend: session.b.name().into(),
-        simd: session.b.name().rsplit(' ').next().unwrap_or("").into(),
+        simd: session.b.name().strip_prefix("cpu ").unwrap_or("").into(),
         threads: setup.config.threads.unwrap_or(0),
     };
     let template_sha256 = Some(setup.template.hash());

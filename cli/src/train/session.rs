@@ -21,7 +21,7 @@ use serde_json::{Map, json};
 use super::capacity::capacity;
 use super::setup::Setup;
 use crate::model::mmap::forget;
-use crate::open::backend;
+use crate::open::{Machine, backend};
 use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
 use crate::run::config::{self, LrSchedule, RunConfig};
 use crate::run::events;
@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
     /// Plans all memory without reserving any.
     pub fn plan(setup: &'a Setup) -> anyhow::Result<Session<'a>> {
         let c = &setup.config;
-        let b = backend(c.backend, c.threads, setup.opened.weights()?)?;
+        let b = backend(&Machine::of(c), setup.opened.weights()?)?;
         let model = Model::new(setup.opened.folder.config.clone(), setup.method)?;
         let plan = Plan::new(&model, capacity(setup), recompute(c), true, &*b);
         let total_steps = setup.total_steps();

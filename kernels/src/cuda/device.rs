@@ -17,6 +17,7 @@ use super::kernels::{SOURCES, Source};
 use super::matmul_sm90;
 use super::profile::{Line, Profile};
 use super::trouble::{is_lasting, words};
+use crate::{Options, Progress};
 
 /// The oldest driver that knows the kernels' instructions (PTX 7.0).
 const LEAST_DRIVER: (i32, i32) = (11, 0);
@@ -177,6 +178,7 @@ pub struct Gpu {
     _modules: Vec<Module>,
     profile: RefCell<Option<Profile>>,
     trouble: RefCell<Option<String>>,
+    pub(super) progress: Option<Progress>,
     pub(super) stream: Stream,
     pub(super) context: Rc<Context>,
     pub(super) report: DeviceReport,
@@ -191,16 +193,16 @@ impl Drop for Gpu {
 }
 
 impl Gpu {
-    /// Opens a device: `wanted` is its number or a part of its name; none: what PADDOCK_DEVICE says,
-    /// else the largest.
+    /// Opens the device that the options name by its number or a part of its name; none: what
+    /// PADDOCK_DEVICE says, else the largest.
     ///
     /// # Errors
     /// No driver, no device, a driver or device that is too old, kernels that it does not take: in words.
-    pub fn open(wanted: Option<&str>) -> Result<Rc<Gpu>> {
+    pub fn open(options: &Options) -> Result<Rc<Gpu>> {
         let version = start()?;
         let list = devices()?;
         let variable = std::env::var("PADDOCK_DEVICE").ok();
-        let (device, report) = choose(&list, wanted.or(variable.as_deref()))?;
+        let (device, report) = choose(&list, options.device.as_deref().or(variable.as_deref()))?;
         let failed = |what: &str, code| {
             Error::Device(format!("{} cannot be opened: {what}: {}", report.name, words(code)))
         };
@@ -217,6 +219,7 @@ impl Gpu {
             _modules: modules,
             profile: RefCell::default(),
             trouble: RefCell::default(),
+            progress: options.progress.clone(),
             stream,
             context,
             report: report.clone(),

@@ -1,5 +1,7 @@
 //! Regions, the bf16 copy of trained parameters, frozen weights, and the batch's tables on the device.
 
+use std::time::{Duration, Instant};
+
 use half::bf16;
 use paddock_core::error::{Error, Result};
 use paddock_core::plan::RegionSizes;
@@ -8,6 +10,7 @@ use paddock_core::weights::{Dtype, Mat, MatData, Weight, Weights};
 
 use super::device::Gpu;
 use super::driver::{Buffer, PIECE};
+use crate::Preparing;
 
 /// Bytes of one element as kernels address it.
 pub const fn stored_bytes(region: Region) -> u64 {
@@ -32,6 +35,8 @@ pub struct Memory {
     /// Params in bf16: what products read.
     compute: Option<Buffer>,
     frozen: Vec<Frozen>,
+    /// Bytes of frozen tensors sent so far, and the time that it took.
+    sent: (u64, Duration),
     tables: Option<Buffer>,
 }
 
@@ -43,6 +48,7 @@ impl Memory {
             lens: [0; 8],
             compute: None,
             frozen: (0..tensors).map(|_| Frozen::default()).collect(),
+            sent: Default::default(),
             tables: None,
         }
     }
@@ -152,10 +158,17 @@ impl Memory {
         if let Some(buffer) = frozen {
             return Ok(buffer.address());
         }
+        let started = Instant::now();
         let buffer = gpu.allocate("a frozen weight", 2 * w.len())?;
         match bytes {
             (Dtype::Bf16, bytes) => send_bytes(gpu, buffer.address(), bytes)?,
             (dtype, bytes) => send_converted(gpu, &buffer, dtype, bytes)?,
+        }
+        self.sent.0 += bytes.1.len() as u64;
+        self.sent.1 += started.elapsed();
+        if let Some(tell) = &gpu.progress {
+            let (done, total) = (self.sent.0 >> 20, Some(weights.bytes() >> 20));
+            tell(Preparing { what: "MiB of weights sent", done, total, spent: self.sent.1 });
         }
         Ok(frozen.insert(buffer).address())
     }

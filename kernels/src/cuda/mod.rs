@@ -71,24 +71,7 @@ pub struct Cuda<'w> {
     gpu: Rc<Gpu>,
 }
 
-/// [`Cuda::open`] as a boxed back-end.
-///
-/// # Errors
-/// Why there is none, in words.
-pub fn open<'w>(weights: Weights<'w>, device: Option<&str>) -> Result<Box<dyn Backend + 'w>> {
-    Ok(Box::new(Cuda::open(weights, device)?))
-}
-
 impl<'w> Cuda<'w> {
-    /// Opens a device: its number or a part of its name; none: what PADDOCK_DEVICE says, else the
-    /// largest.
-    ///
-    /// # Errors
-    /// Why there is none, in words.
-    pub fn open(weights: Weights<'w>, device: Option<&str>) -> Result<Cuda<'w>> {
-        Ok(Cuda::on(Gpu::open(device)?, weights))
-    }
-
     /// A back-end on an open device; several may share one, with their own memory.
     pub fn on(gpu: Rc<Gpu>, weights: Weights<'w>) -> Cuda<'w> {
         let memory = Memory::new(weights.tensors.len());

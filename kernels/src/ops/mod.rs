@@ -25,10 +25,16 @@ use paddock_core::weights::{Dtype, Weight, WeightView, Weights};
 
 pub mod draw;
 mod fused;
+mod measure;
 mod storage;
 mod table;
+pub mod whole;
+
+use crate::Device;
+use draw::Size;
 
 pub use draw::Draw;
+pub use measure::{Speed, measure};
 pub use storage::{Rounding, Storage};
 pub use table::table;
 
@@ -187,6 +193,25 @@ impl Expected {
         };
         Ok(Expected { storage, truth: case.truth()?, plain })
     }
+}
+
+/// Runs every op of the table on cases drawn from each seed, and reports how each output came out.
+pub fn verify(
+    device: &Device,
+    seeds: std::ops::Range<u64>,
+    size: Size,
+    report: &mut dyn FnMut(Verdict),
+) -> Result<()> {
+    let storage = Storage::of(&*device.backend(Weights::default())?);
+    for op in table() {
+        for seed in seeds.clone() {
+            let case = (op.draw)(&mut Draw::new(seed, size)).stored(storage);
+            let expected = Expected::stored(&case, storage)?;
+            let mut backend = device.backend(case.weights())?;
+            compare(&op, &case, &expected, &mut *backend)?.into_iter().for_each(&mut *report);
+        }
+    }
+    Ok(())
 }
 
 /// Runs a case on `backend` (opened over [`Case::weights`]) and judges every output.

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use paddock_kernels::Options;
 use paddock_kernels::cuda::Gpu;
 use paddock_ptx_emulator::DeviceConfig;
 use paddock_ptx_emulator::driver::Emulation;
@@ -28,7 +29,7 @@ impl Device {
 /// The machine's device, or in its place the emulator, as a device of this compute capability.
 pub fn device(capability: (u32, u32)) -> Device {
     if !emulated() {
-        let gpu = Gpu::open(None).expect("the machine's own device");
+        let gpu = Gpu::open(&Options::default()).expect("the machine's own device");
         return Device { gpu, emulation: None };
     }
     let mut config = DeviceConfig { capability, ..DeviceConfig::default() };
@@ -36,7 +37,7 @@ pub fn device(capability: (u32, u32)) -> Device {
         config.shared_bytes_opt_in = 227 << 10;
     }
     let emulation = Emulation::begin(config).expect("the emulator's driver");
-    let gpu = Gpu::open(None).expect("the emulated device");
+    let gpu = Gpu::open(&Options::default()).expect("the emulated device");
     Device { gpu, emulation: Some(emulation) }
 }
 

@@ -1,7 +1,7 @@
 //! Ranges of the settings, and those that do not go together. What needs the model (widths, module
 //! names) is checked when the model is open.
 
-use super::{EarlyStopOn, Method, RunConfig, Validation};
+use super::{BackendChoice, EarlyStopOn, Method, RunConfig, Validation};
 
 /// A key and what is wrong with it.
 type Found = Vec<(&'static str, String)>;
@@ -25,6 +25,7 @@ impl RunConfig {
             ("template", &self.template),
             ("out", &self.out),
             ("init_adapter", &self.init_adapter),
+            ("device", &self.device),
         ];
         for (key, text) in texts {
             if is_empty(text) {
@@ -40,6 +41,12 @@ impl RunConfig {
         if self.init_adapter.is_some() && self.method != Method::Lora {
             let text = "init_adapter goes on from a LoRA adapter, so it needs method = \"lora\"";
             found.push(("init_adapter", text.to_string()));
+        }
+        let chooses = matches!(self.backend, BackendChoice::Wgpu | BackendChoice::Cuda);
+        if self.device.is_some() && !chooses {
+            let text =
+                "device names a graphics card; set backend = \"wgpu\" (or \"cuda\") beside it";
+            found.push(("device", text.to_string()));
         }
     }
 

@@ -195,6 +195,8 @@ keys! {
 
     /// What computes: auto, cpu, wgpu, cuda or reference.
     backend: BackendChoice = BackendChoice::Auto, ChangesResult;
+    /// Which graphics card, by its number or a part of its name in core-cli doctor. Without it: the best.
+    device: Option<String> = None, ChangesResult;
     /// Processor threads. Without it: all cores. The result does not depend on it.
     threads: Option<u64> = None, MayChange;
     /// Compute activations again instead of keeping them: off (faster) or layers (less memory).
