@@ -152,14 +152,19 @@ fn loads_that_are_not_waited_for_are_found() {
 #[test]
 fn wrong_counts_of_bytes_are_found() {
     let few = fault(&LOAD.replace("1024;", "512;"));
-    assert!(matches!(&few.kind, FaultKind::Mbarrier { .. } | FaultKind::Deadlock(_)), "{few}");
+    let FaultKind::Deadlock(text) = &few.kind else { panic!("{few}") };
+    assert!(text.contains("needs 0 of 1 arrivals and -512 bytes"), "{text}");
     let many = fault(&LOAD.replace("1024;", "2048;"));
     let FaultKind::Deadlock(text) = &many.kind else { panic!("{many}") };
     assert!(text.contains("needs 0 of 1 arrivals and 1024 bytes"), "{text}");
-    let none = fault(
-        &LOAD.replace(".expect_tx.shared::cta.b64 _, [first], 1024", ".shared::cta.b64 _, [first]"),
-    );
-    let FaultKind::Mbarrier { problem, .. } = &none.kind else { panic!("{none}") };
+    let expect = "@%p mbarrier.arrive.expect_tx.shared::cta.b64 _, [first], 1024;";
+    let arrive = "@%p mbarrier.arrive.shared::cta.b64 _, [first];";
+    let none = fault(&LOAD.replace(expect, arrive));
+    assert!(matches!(none.kind, FaultKind::BulkPending { phase: 1, .. }), "{none}");
+    let late = LOAD.replace(expect, "").replace("WAIT:", &format!("{arrive} WAIT:"));
+    // The bytes come when everybody has had a turn.
+    let late = fault(&late.replace("mov.u32 %t0, tile;", "bar.sync 0; mov.u32 %t0, tile;"));
+    let FaultKind::Mbarrier { problem, .. } = &late.kind else { panic!("{late}") };
     assert!(problem.contains("fewer bytes were expected"), "{problem}");
 }
 
