@@ -119,7 +119,7 @@ impl Operands {
     }
 
     /// Rows from one part to the next: whole pieces of 64.
-    const fn part_rows(&self) -> u32 {
+    pub const fn part_rows(&self) -> u32 {
         self.m.next_multiple_of(64)
     }
 
