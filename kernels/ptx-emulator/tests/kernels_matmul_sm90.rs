@@ -241,8 +241,9 @@ fn every_line_of_the_products_is_reached() {
     let mut missed: HashMap<&str, Vec<u32>> = HashMap::new();
     for pass in passes() {
         let job = Job { m: 272, n: 264, k: 328, k2: 16, add: false, alpha: 0.5, ctas: 2, parts: 1 };
-        for (add, alpha) in [(false, 0.5), (true, 1.0)] {
-            let report = check(pass, Job { add, alpha, ..job });
+        let whole = Job { m: 256, n: 256, k: 64, k2: 0, ..job };
+        for job in [job, Job { add: true, alpha: 1.0, ..job }, whole] {
+            let report = check(pass, job);
             let unreached = report.unreached();
             let lines = missed.entry(pass.entry).or_insert_with(|| unreached.clone());
             lines.retain(|line| unreached.contains(line));
