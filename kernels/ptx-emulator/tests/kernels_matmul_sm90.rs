@@ -64,11 +64,11 @@ struct Memory {
     sum_args: Vec<Arg>,
 }
 
-fn map(element: Element, address: u64, rows: usize, columns: usize, piece: u32) -> Arg {
+fn map(element: Element, address: u64, rows: usize, columns: usize) -> Arg {
     let bytes = element.bytes();
     let sizes = [columns as u64, rows as u64];
     let row = columns as u64 * u64::from(bytes);
-    let map = TensorMap::new(element, address, &sizes, &[row], &[128 / bytes, piece], 128);
+    let map = TensorMap::new(element, address, &sizes, &[row], &[128 / bytes, 64], 128);
     Arg::Map(map.expect("the matrix fits").to_bytes())
 }
 
@@ -80,13 +80,13 @@ fn prepare(pass: Pass, j: Job) -> Memory {
     let mut maps = Vec::new();
     let pairs = [j.k, j.k2].map(|k| {
         let (a, b) = (numbers.bf16s(j.m * k), numbers.bf16s(k * j.n));
-        let places = [(gpu.u16s(&a), j.m, pass.a_by_k, 128), (gpu.u16s(&b), j.n, pass.b_by_k, 128)];
-        for (address, length, by_k, piece) in places {
+        let places = [(gpu.u16s(&a), j.m, pass.a_by_k), (gpu.u16s(&b), j.n, pass.b_by_k)];
+        for (address, length, by_k) in places {
             // A pair that is not there needs no map; the kernel does not look at it.
             maps.push(match (k, by_k) {
                 (0, _) => Arg::Map([0; 128]),
-                (_, true) => map(Element::Bf16, address, k, length, 64),
-                (_, false) => map(Element::Bf16, address, length, k, piece),
+                (_, true) => map(Element::Bf16, address, k, length),
+                (_, false) => map(Element::Bf16, address, length, k),
             });
         }
         [exact(&a), exact(&b)]
@@ -99,7 +99,7 @@ fn prepare(pass: Pass, j: Job) -> Memory {
     } else {
         (out, j.m, j.add)
     };
-    let mut args = vec![map(kind, place, height, j.n, 64)];
+    let mut args = vec![map(kind, place, height, j.n)];
     args.append(&mut maps);
     args.extend([j.m, j.n, j.k, j.k2, 2, j.parts, rows].map(size));
     args.extend([Arg::F32(j.alpha), Arg::U32(u32::from(add))]);

@@ -14,6 +14,9 @@ pub const SHARED_BYTES: u32 = 229_440;
 /// A cluster's tile has this many rows and columns.
 const TILE: u32 = 256;
 
+/// Rows of the pieces in which matrices are copied.
+const PIECE: u32 = 64;
+
 /// Rows of tiles that are worked on side by side, so that what they read stays in the L2 cache.
 pub const GROUP: u32 = 8;
 
@@ -212,23 +215,18 @@ impl Product {
     /// # Errors
     /// The driver is too old, or the kernel does not [take](Self::takes) the operands.
     pub fn arguments(self, operands: &Operands, group: u32) -> Result<Arguments, TensorMapError> {
-        let [a, b] = self.pair(operands, operands.first());
-        let [a2, b2] = self.pair(operands, operands.rest());
-        // A half of B's 256 columns, and A's 128 rows; those that are transposed are copied in
-        // pieces of 64 k by 64.
-        let (a_rows, b_rows) = match self {
-            Self::Forward => (128, 128),
-            Self::BackwardInput => (128, 64),
-            Self::BackwardWeight => (64, 64),
+        let maps = |[a, b]: [Matrix; 2]| -> Result<[TensorMap; 2], TensorMapError> {
+            Ok([TensorMap::new(a, PIECE)?, TensorMap::new(b, PIECE)?])
         };
+        let first = maps(self.pair(operands, operands.first()))?;
+        // Without a second pair the kernel does not look at its maps.
+        let second = match operands.second {
+            Some(second) => maps(self.pair(operands, second))?,
+            None => first,
+        };
+        let out = TensorMap::new(operands.result(), PIECE)?;
         Ok(Arguments {
-            maps: [
-                TensorMap::new(operands.result(), 64)?,
-                TensorMap::new(a, a_rows)?,
-                TensorMap::new(b, b_rows)?,
-                TensorMap::new(a2, a_rows)?,
-                TensorMap::new(b2, b_rows)?,
-            ],
+            maps: [out, first[0], first[1], second[0], second[1]],
             sizes: [operands.m, operands.n, operands.k, operands.second_k(), group],
             parts: [operands.parts.map_or(1, |parts| parts.count), operands.part_rows()],
             alpha: operands.alpha,
