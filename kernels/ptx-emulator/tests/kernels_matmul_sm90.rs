@@ -26,13 +26,14 @@ struct Pass {
     wide: bool,
 }
 
-/// The passes; the forward one twice, with both kinds of out.
-fn passes() -> [Pass; 4] {
+/// The passes; those with two kinds of out twice.
+fn passes() -> [Pass; 5] {
     let pass = |source, entry, a_by_k, b_by_k, wide| Pass { source, entry, a_by_k, b_by_k, wide };
     [
         pass(FORWARD, "matmul_forward_sm90", false, false, false),
         pass(FORWARD, "matmul_forward_sm90", false, false, true),
         pass(BACKWARD_INPUT, "matmul_backward_input_sm90", false, true, false),
+        pass(BACKWARD_INPUT, "matmul_backward_input_sm90", false, true, true),
         pass(BACKWARD_WEIGHT, "matmul_backward_weight_sm90", true, true, true),
     ]
 }
@@ -105,7 +106,7 @@ fn prepare(pass: Pass, j: Job) -> Memory {
     args.extend([Arg::F32(j.alpha), Arg::U32(u32::from(add))]);
     let mut sum_args = vec![Arg::U64(out), Arg::U64(place)];
     sum_args.extend([j.parts, rows, j.m, j.n, usize::from(j.add), 1].map(size));
-    if pass.entry == "matmul_forward_sm90" {
+    if pass.entry != "matmul_backward_weight_sm90" {
         args.push(Arg::U32(u32::from(pass.wide)));
     }
     let before =

@@ -50,7 +50,7 @@ pub struct Operands {
     pub alpha: f32,
     /// Add to the result instead of replacing it.
     pub add: bool,
-    /// The result is f32 (always so for weights, never for gradients of inputs).
+    /// The result is f32 (always so for weights).
     pub wide: bool,
     /// More terms of the same sums.
     pub second: Option<Second>,
@@ -182,18 +182,14 @@ impl Product {
     pub const fn takes(self, operands: &Operands) -> bool {
         let [a, b] = self.pair(operands, operands.first());
         let [a2, b2] = self.pair(operands, operands.rest());
-        let kind = match self {
-            Self::Forward => true,
-            Self::BackwardInput => !operands.wide,
-            Self::BackwardWeight => operands.wide,
-        };
+        let kind = operands.wide || !matches!(self, Self::BackwardWeight);
         kind && a.fits() && b.fits() && a2.fits() && b2.fits() && operands.result().fits()
     }
 
     /// Into how many parts to cut the sums: what takes the fewest turns of 64 k on a device with so
     /// many multiprocessors. 1 for most products.
     pub fn parts(self, processors: u32, o: &Operands) -> u32 {
-        if self == Self::BackwardInput || o.second.is_some() {
+        if o.second.is_some() {
             return 1;
         }
         let (clusters, blocks) = ((processors / 2).max(1), o.k.div_ceil(64));
@@ -262,7 +258,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Addresses of the parameters in the kernel's order, as `cuLaunchKernel` wants them. The last
-    /// one is read by `matmul_forward` alone.
+    /// one is not looked at by `matmul_backward_weight_sm90`.
     pub fn pointers(&mut self) -> [*mut c_void; 15] {
         let [out, a, b, a2, b2] = &mut self.maps;
         let [m, n, k, k2, group] = &mut self.sizes;
