@@ -1,8 +1,8 @@
 //! Whole training steps on an NVIDIA card, with random bf16 weights in LLaMA's shapes and packed rows of
 //! 2,048 tokens: tokens a second, then where the time goes, kernel by kernel.
 //!
-//! `bench_cuda METHOD LAYERS TOKENS [STEPS] [table]`: METHOD is lora or full; the width is that of
-//! LLaMA-7B.
+//! `bench_cuda METHOD LAYERS TOKENS [STEPS] [cheap]`: METHOD is lora or full; `cheap` computes norms and
+//! SwiGLU again in the backward pass; the width is that of LLaMA-7B.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 fn main() {}
@@ -144,7 +144,9 @@ mod bench {
         let (entries, positions) = (tokens, u64::from(ROW));
         let capacity =
             Capacity { tokens, kept: tokens, entries, positions, cache_rows: 0, logit_rows: 0 };
-        let plan = Plan::new(&model, capacity, Recompute::Cheap, true, &cuda);
+        let recompute =
+            if args.iter().any(|x| x == "cheap") { Recompute::Cheap } else { Recompute::Nothing };
+        let plan = Plan::new(&model, capacity, recompute, true, &cuda);
         println!("planned {:.2} GiB beside frozen weights", gib(plan.sizes.total_bytes(&cuda)));
         cuda.reserve(&plan.sizes)?;
         let started = Instant::now();

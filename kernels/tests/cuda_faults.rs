@@ -2,7 +2,9 @@
 //! emulator, whose driver can be made to be old, small or broken.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+use std::ops::Deref;
 use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use half::{bf16, f16};
 use paddock_core::backend::Backend;
@@ -17,8 +19,27 @@ use paddock_kernels::cuda::{Cuda, Gpu, available, describe_devices};
 use paddock_ptx_emulator::DeviceConfig;
 use paddock_ptx_emulator::driver::Emulation;
 
-fn emulation(config: DeviceConfig) -> Emulation {
-    Emulation::begin(config).unwrap()
+/// The driver's table belongs to the whole process: tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An emulated device, as long as it lives.
+struct Emulated(Emulation, #[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+impl Deref for Emulated {
+    type Target = Emulation;
+
+    fn deref(&self) -> &Emulation {
+        &self.0
+    }
+}
+
+fn emulation(config: DeviceConfig) -> Emulated {
+    let turn = turn();
+    Emulated(Emulation::begin(config).unwrap(), turn)
 }
 
 fn gpu(device: Option<&str>) -> Result<Rc<Gpu>> {
@@ -35,6 +56,7 @@ fn message<T>(result: Result<T>) -> String {
 
 #[test]
 fn f53_without_a_driver_there_is_one_line() {
+    let _turn = turn();
     match available() {
         Ok(()) => println!("SKIPPED: this machine has a CUDA device"),
         Err(why) => {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::ffi::c_void;
 
 use cust::context::Context;
-use cust::device::Device;
+use cust::device::{Device, DeviceAttribute};
 use cust::event::{Event, EventFlags};
 use cust::memory::{DeviceBuffer, DeviceCopy};
 use cust::module::Module;
@@ -15,6 +15,8 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub struct Gpu {
     pub name: String,
+    /// Whether kernels for sm_90a run.
+    pub hopper: bool,
     stream: Stream,
     modules: Vec<Module>,
     _context: Context,
@@ -50,10 +52,19 @@ impl Gpu {
         cust::init(cust::CudaFlags::empty())?;
         let device = Device::get_device(0)?;
         let context = Context::new(device)?;
-        let modules: Result<_, _> =
-            sources.iter().map(|source| Module::from_ptx(source, &[])).collect();
         let stream = Stream::new(StreamFlags::NON_BLOCKING, None)?;
-        Ok(Self { name: device.name()?, stream, modules: modules?, _context: context })
+        let hopper = device.get_attribute(DeviceAttribute::ComputeCapabilityMajor)? == 9;
+        let name = device.name()?;
+        let mut gpu = Self { name, hopper, stream, modules: Vec::new(), _context: context };
+        gpu.load(sources)?;
+        Ok(gpu)
+    }
+
+    pub fn load(&mut self, sources: &[&str]) -> Outcome<()> {
+        for source in sources {
+            self.modules.push(Module::from_ptx(source, &[])?);
+        }
+        Ok(())
     }
 
     pub fn kernel(&self, name: &str, threads: u32, shared: u32) -> Outcome<Kernel> {

@@ -13,14 +13,36 @@ use half::bf16;
 use paddock_core::batch::{Batch, Visibility};
 use paddock_core::forest::{Entry, Forest, Segment};
 
-const FORWARD: &str = include_str!("../../src/cuda/attention_forward.ptx");
-const BACKWARD: &str = include_str!("../../src/cuda/attention_backward.ptx");
+const PORTABLE: [&str; 2] = [
+    include_str!("../../src/cuda/attention_forward.ptx"),
+    include_str!("../../src/cuda/attention_backward.ptx"),
+];
+const HOPPER: [&str; 2] = [
+    include_str!("../../src/cuda/sm90/attention_forward.ptx"),
+    include_str!("../../src/cuda/sm90/attention_backward.ptx"),
+];
 
 #[derive(Clone, Copy)]
 struct Sizes {
     heads: usize,
     kv: usize,
     d: usize,
+}
+
+/// Which kernels.
+#[derive(Clone, Copy, Debug)]
+enum Path {
+    Portable,
+    Hopper,
+}
+
+impl Path {
+    fn suffix(self) -> &'static str {
+        match self {
+            Path::Portable => "",
+            Path::Hopper => "_sm90",
+        }
+    }
 }
 
 /// A small generator; the same numbers in every run.
@@ -78,7 +100,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(gpu: &Gpu, v: &Visibility, keys: usize, s: Sizes) -> Outcome<Self> {
+    fn new(gpu: &Gpu, path: Path, v: &Visibility, keys: usize, s: Sizes) -> Outcome<Self> {
         let (queries, rows) = (v.at.len() * s.heads, keys * s.kv);
         let mut numbers = Numbers(1 + queries as u64);
         let host = [queries, rows, rows, queries].map(|count| numbers.bf16s(count * s.d));
@@ -88,7 +110,19 @@ impl Attention {
         let width = if s.d <= 64 { 64 } else { 128 };
         let row = 2 * width;
         let kernel = |name: &str, threads, shared| {
-            gpu.kernel(&format!("attention_{name}_{width}"), threads, shared)
+            gpu.kernel(&format!("attention_{name}{}_{width}", path.suffix()), threads, shared)
+        };
+        let kernels = match path {
+            Path::Portable => [
+                kernel("forward", 128, 256 * row)?,
+                kernel("backward_query", 128, 384 * row + 512)?,
+                kernel("backward_key", 256, 384 * row + 1024)?,
+            ],
+            Path::Hopper => [
+                kernel("forward", 256, 384 * row)?,
+                kernel("backward_query", 256, 576 * row + 512)?,
+                kernel("backward_key", 256, 512 * row + 1024)?,
+            ],
         };
         Ok(Self {
             s,
@@ -100,11 +134,7 @@ impl Attention {
             delta: DeviceBuffer::zeroed(queries)?,
             by_query: Tables::new(&attention_tiles::by_query(v))?,
             by_key: Tables::new(&attention_tiles::by_key(v, keys as u32))?,
-            kernels: [
-                kernel("forward", 128, 256 * row)?,
-                kernel("backward_query", 128, 384 * row + 512)?,
-                kernel("backward_key", 256, 384 * row + 1024)?,
-            ],
+            kernels,
             host,
         })
     }
@@ -216,7 +246,8 @@ fn exact(
 }
 
 /// Errors against f64, as a share of the largest value; and whether a second run gives the same bits.
-fn check(gpu: &Gpu) -> Outcome<()> {
+fn check(gpu: &Gpu, path: Path) -> Outcome<()> {
+    println!("{path:?}");
     println!("| rows | heads | D | queries | out | dq | dk | dv | again |");
     println!("|---|---|---|---|---|---|---|---|---|");
     let tree = vec![
@@ -238,7 +269,7 @@ fn check(gpu: &Gpu) -> Outcome<()> {
         let batch = finished(rows, segments)?;
         for (name, v) in [("all", &batch.all), ("kept", &batch.kept)] {
             let s = Sizes { heads, kv, d };
-            let attention = Attention::new(gpu, v, rows as usize, s)?;
+            let attention = Attention::new(gpu, path, v, rows as usize, s)?;
             (0..3).try_for_each(|which| attention.launch(gpu, which))?;
             gpu.wait()?;
             let first = attention.results()?;
@@ -266,7 +297,8 @@ fn check(gpu: &Gpu) -> Outcome<()> {
 
 /// TFLOP/s as they are usually counted for causal attention: forward 4 D for each query and key seen,
 /// backward two and a half times as many, however many products the kernels do.
-fn time(gpu: &Gpu) -> Outcome<()> {
+fn time(gpu: &Gpu, path: Path) -> Outcome<()> {
+    println!("{path:?}");
     println!(
         "| shape | heads | D | forward ms | TFLOP/s | backward ms | TFLOP/s | dq ms | dk, dv ms |"
     );
@@ -285,7 +317,7 @@ fn time(gpu: &Gpu) -> Outcome<()> {
     for (heads, kv, d) in [(32, 32, 128), (32, 8, 128), (32, 32, 64)] {
         for (name, batch) in &shapes {
             let s = Sizes { heads, kv, d };
-            let attention = Attention::new(gpu, &batch.all, batch.rows() as usize, s)?;
+            let attention = Attention::new(gpu, path, &batch.all, batch.rows() as usize, s)?;
             let mut ms = [0.0; 3];
             for (which, ms) in ms.iter_mut().enumerate() {
                 *ms = gpu.time(|| attention.launch(gpu, which))?;
@@ -310,13 +342,18 @@ fn time(gpu: &Gpu) -> Outcome<()> {
 
 fn main() -> Outcome<()> {
     let what = std::env::args().nth(1).unwrap_or_default();
-    let gpu = Gpu::open(&[FORWARD, BACKWARD])?;
+    let mut gpu = Gpu::open(&PORTABLE)?;
     println!("{}", gpu.name);
+    let mut paths = vec![Path::Portable];
+    if gpu.hopper {
+        gpu.load(&HOPPER)?;
+        paths.push(Path::Hopper);
+    }
     if what != "time" {
-        check(&gpu)?;
+        paths.iter().try_for_each(|&path| check(&gpu, path))?;
     }
     if what != "check" {
-        time(&gpu)?;
+        paths.iter().try_for_each(|&path| time(&gpu, path))?;
     }
     Ok(())
 }

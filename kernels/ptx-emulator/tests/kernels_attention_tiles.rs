@@ -13,10 +13,14 @@ use common::{Arg, Gpu};
 use data::{Numbers, assert_f32, exact};
 use paddock_core::batch::{Batch, KeyRange, Piece, Visibility};
 use paddock_core::forest::{Entry, Forest, Segment};
-use paddock_ptx_emulator::{Counters, FaultKind, LaunchError, Report, Shape};
+use paddock_ptx_emulator::{
+    Counters, DeviceConfig, FaultKind, LaunchError, Machine, Report, Shape,
+};
 use tiles::Tiles;
 
 const FORWARD: &str = include_str!("../../src/cuda/attention_forward.ptx");
+const FORWARD_SM90: &str = include_str!("../../src/cuda/sm90/attention_forward.ptx");
+const BACKWARD_SM90: &str = include_str!("../../src/cuda/sm90/attention_backward.ptx");
 const BACKWARD: &str = include_str!("../../src/cuda/attention_backward.ptx");
 
 /// The key rows that each query sees.
@@ -81,7 +85,10 @@ impl Run {
     ) {
         let (source, heads) = match kernel {
             "forward" => (FORWARD, self.sizes.heads),
+            "forward_sm90" => (FORWARD_SM90, self.sizes.heads),
             "backward_query" => (BACKWARD, self.sizes.heads),
+            "backward_query_sm90" => (BACKWARD_SM90, self.sizes.heads),
+            "backward_key_sm90" => (BACKWARD_SM90, self.sizes.kv),
             _ => (BACKWARD, self.sizes.kv),
         };
         let lists = [
@@ -124,32 +131,42 @@ fn check(v: &Visibility, keys: usize, s: Sizes, seed: u64, written: &[bool]) -> 
         k[key * s.kv * s.d..(key + 1) * s.kv * s.d].fill(0x7FC0);
         v_[key * s.kv * s.d..(key + 1) * s.kv * s.d].fill(0x7FC0);
     }
-    let mut gpu = Gpu::new();
+    let mut gpu = Gpu { machine: Machine::new(DeviceConfig::hopper()) };
     let [p_q, p_k, p_v, p_dout] = [&q, &k, &v_, &dout].map(|list| gpu.u16s(list));
-    let [out, dq] = [0, 1].map(|_| gpu.room(2 * queries * s.d));
-    let [dk, dv] = [0, 1].map(|_| gpu.room(2 * rows * s.d));
-    let [lse, delta] = [0, 1].map(|_| gpu.room(4 * queries));
     let mut run = Run { gpu, sizes: s, counters: Counters::default(), unreached: Vec::new() };
     let by_query = tiles::by_query(v);
     let row = 2 * width(s);
-    run.launch("forward", &by_query, &[out, lse, p_q, p_k, p_v], 128, 256 * row);
     let e = reference(&seen, s, inputs, None);
-    assert_f32(&run.gpu.read_f32(lse, queries), &e.lse, 2e-6, 4e-6, "lse");
-    let found = run.gpu.read_u16(out, queries * s.d);
-    e.out.assert(&found, true, 2e-6, "out");
+    let mut forward = |kernel, threads, shared| {
+        let (out, lse) = (run.gpu.room(2 * queries * s.d), run.gpu.room(4 * queries));
+        run.launch(kernel, &by_query, &[out, lse, p_q, p_k, p_v], threads, shared);
+        assert_f32(&run.gpu.read_f32(lse, queries), &e.lse, 2e-6, 4e-6, "lse");
+        let found = run.gpu.read_u16(out, queries * s.d);
+        e.out.assert(&found, true, 2e-6, kernel);
+        (out, lse, found)
+    };
+    forward("forward_sm90", 256, 384 * row);
+    let (out, lse, found) = forward("forward", 128, 256 * row);
     if v.blocks.is_empty() {
         return run;
     }
-    let pointers = [dq, delta, p_dout, out, lse, p_q, p_k, p_v];
-    run.launch("backward_query", &by_query, &pointers, 128, 384 * row + 512);
-    let by_key = tiles::by_key(v, keys as u32);
-    let pointers = [dk, dv, delta, p_dout, lse, p_q, p_k, p_v];
-    run.launch("backward_key", &by_key, &pointers, 256, 384 * row + 1024);
     // Backward's input is the out that forward rounded to bf16.
     let e = reference(&seen, s, inputs, Some(&exact(&found)));
-    e.dq.assert(&run.gpu.read_u16(dq, queries * s.d), true, 2e-5, "dq");
-    e.dk.assert(&run.gpu.read_u16(dk, rows * s.d), true, 2e-5, "dk");
-    e.dv.assert(&run.gpu.read_u16(dv, rows * s.d), true, 2e-5, "dv");
+    let by_key = tiles::by_key(v, keys as u32);
+    let mut backward = |kernels: [&'static str; 2], threads, shared: [usize; 2]| {
+        let (dq, delta) = (run.gpu.room(2 * queries * s.d), run.gpu.room(4 * queries));
+        let [dk, dv] = [0, 1].map(|_| run.gpu.room(2 * rows * s.d));
+        let pointers = [dq, delta, p_dout, out, lse, p_q, p_k, p_v];
+        run.launch(kernels[0], &by_query, &pointers, threads, shared[0]);
+        let pointers = [dk, dv, delta, p_dout, lse, p_q, p_k, p_v];
+        run.launch(kernels[1], &by_key, &pointers, 256, shared[1]);
+        e.dq.assert(&run.gpu.read_u16(dq, queries * s.d), true, 2e-5, kernels[0]);
+        e.dk.assert(&run.gpu.read_u16(dk, rows * s.d), true, 2e-5, kernels[1]);
+        e.dv.assert(&run.gpu.read_u16(dv, rows * s.d), true, 2e-5, kernels[1]);
+    };
+    backward(["backward_query", "backward_key"], 128, [384 * row + 512, 384 * row + 1024]);
+    let kernels = ["backward_query_sm90", "backward_key_sm90"];
+    backward(kernels, 256, [576 * row + 512, 512 * row + 1024]);
     run
 }
 
@@ -235,10 +252,13 @@ fn every_line_of_attention_is_reached() {
 /// The first fault of a kernel whose text was changed, over 256 rows.
 fn fault(source: &str, kernel: &str) -> FaultKind {
     let batch = batch([254, 1, 1]);
-    let mut gpu = Gpu::new();
+    let mut gpu = Gpu { machine: Machine::new(DeviceConfig::hopper()) };
     let (tables, pointers, threads, shared) = match kernel {
         "attention_forward_128" => (tiles::by_query(&batch.all), 5, 128, 65_536),
+        "attention_forward_sm90_128" => (tiles::by_query(&batch.all), 5, 256, 98_304),
         "attention_backward_query_128" => (tiles::by_query(&batch.all), 8, 128, 98_816),
+        "attention_backward_query_sm90_128" => (tiles::by_query(&batch.all), 8, 256, 147_968),
+        "attention_backward_key_sm90_128" => (tiles::by_key(&batch.all, 256), 8, 256, 132_096),
         _ => (tiles::by_key(&batch.all, 256), 8, 256, 99_328),
     };
     let mut args: Vec<Arg> = (0..pointers).map(|_| Arg::U64(gpu.u16s(&[0; 256 * 128]))).collect();
@@ -259,8 +279,11 @@ fn fault(source: &str, kernel: &str) -> FaultKind {
 fn a_missing_wait_or_barrier_is_found() {
     for (source, kernel) in [
         (FORWARD, "attention_forward_128"),
+        (FORWARD_SM90, "attention_forward_sm90_128"),
         (BACKWARD, "attention_backward_query_128"),
         (BACKWARD, "attention_backward_key_128"),
+        (BACKWARD_SM90, "attention_backward_query_sm90_128"),
+        (BACKWARD_SM90, "attention_backward_key_sm90_128"),
     ] {
         let (head, body) = source.split_once(&format!(".entry {kernel}(")).expect("the kernel");
         let changed = |from: &'static str, to: &'static str| {
@@ -269,7 +292,9 @@ fn a_missing_wait_or_barrier_is_found() {
         };
         let waits = changed("cp.async.wait_group 0;", "cp.async.wait_group 9;");
         let barriers = changed("bar.sync 0;", "bar.warp.sync -1;");
-        for (place, from, to) in waits.chain(barriers) {
+        let fences = changed("fence.proxy.async;", "");
+        let products = changed("wgmma.wait_group.sync.aligned 0;", "");
+        for (place, from, to) in waits.chain(barriers).chain(fences).chain(products) {
             let at = body.match_indices(from).nth(place).expect("counted").0;
             let (before, after) = body.split_at(at);
             let text = format!("{head}.entry {kernel}({before}{to}{}", &after[from.len()..]);
@@ -280,6 +305,8 @@ fn a_missing_wait_or_barrier_is_found() {
                     FaultKind::AsyncPending { .. }
                         | FaultKind::UninitialisedMemory { .. }
                         | FaultKind::Race { .. }
+                        | FaultKind::NotFenced { .. }
+                        | FaultKind::RegisterInFlight { .. }
                 ),
                 "{kernel}, {from} {place}: {found:?}"
             );

@@ -20,6 +20,7 @@ impl Cuda<'_> {
         let correct2 = (1.0 - a.beta2.powi(t)).sqrt();
         let [p_at, grad_at, m_at, v_at] =
             [self.wide(param)?, self.wide(grad)?, self.wide(m)?, self.wide(v)?];
+        let copy = self.memory.copy_of(param)?;
         self.gpu.launch(
             "adamw",
             [param.len.div_ceil(1024), 1, 1],
@@ -30,6 +31,7 @@ impl Cuda<'_> {
                 grad_at,
                 m_at,
                 v_at,
+                copy,
                 param.len,
                 a.grad_scale as f32,
                 a.beta1 as f32,
@@ -41,7 +43,6 @@ impl Cuda<'_> {
                 a.eps as f32,
                 (1.0 - a.lr * a.weight_decay) as f32,
             ),
-        )?;
-        self.memory.written(&self.gpu, param)
+        )
     }
 }

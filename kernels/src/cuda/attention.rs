@@ -18,8 +18,8 @@ fn scale(heads: Heads) -> f32 {
     (1.0 / f64::from(heads.head_dim).sqrt()) as f32
 }
 
-/// A kernel of `attention_forward.ptx` or `attention_backward.ptx`: its names for heads up to 64 and up to
-/// 128 wide, threads, and shared memory as rows of the head's width and bytes more.
+/// A kernel over tiles: its names for heads up to 64 and up to 128 wide, threads, and shared memory as rows
+/// of the head's width and bytes more.
 struct Tiled {
     names: [&'static str; 2],
     threads: u32,
@@ -27,23 +27,54 @@ struct Tiled {
     bytes: u32,
 }
 
-const FORWARD: Tiled = Tiled {
-    names: ["attention_forward_64", "attention_forward_128"],
-    threads: 128,
-    rows: 256,
-    bytes: 0,
+/// One of the three kernels, as it is everywhere and as it is on compute capability 9.0; both take the same
+/// arguments and tiles.
+struct Kernel {
+    plain: Tiled,
+    hopper: Tiled,
+}
+
+const FORWARD: Kernel = Kernel {
+    plain: Tiled {
+        names: ["attention_forward_64", "attention_forward_128"],
+        threads: 128,
+        rows: 256,
+        bytes: 0,
+    },
+    hopper: Tiled {
+        names: ["attention_forward_sm90_64", "attention_forward_sm90_128"],
+        threads: 256,
+        rows: 384,
+        bytes: 0,
+    },
 };
-const BACKWARD_QUERY: Tiled = Tiled {
-    names: ["attention_backward_query_64", "attention_backward_query_128"],
-    threads: 128,
-    rows: 384,
-    bytes: 512,
+const BACKWARD_QUERY: Kernel = Kernel {
+    plain: Tiled {
+        names: ["attention_backward_query_64", "attention_backward_query_128"],
+        threads: 128,
+        rows: 384,
+        bytes: 512,
+    },
+    hopper: Tiled {
+        names: ["attention_backward_query_sm90_64", "attention_backward_query_sm90_128"],
+        threads: 256,
+        rows: 576,
+        bytes: 512,
+    },
 };
-const BACKWARD_KEY: Tiled = Tiled {
-    names: ["attention_backward_key_64", "attention_backward_key_128"],
-    threads: 256,
-    rows: 384,
-    bytes: 1024,
+const BACKWARD_KEY: Kernel = Kernel {
+    plain: Tiled {
+        names: ["attention_backward_key_64", "attention_backward_key_128"],
+        threads: 256,
+        rows: 384,
+        bytes: 1024,
+    },
+    hopper: Tiled {
+        names: ["attention_backward_key_sm90_64", "attention_backward_key_sm90_128"],
+        threads: 256,
+        rows: 512,
+        bytes: 1024,
+    },
 };
 
 /// Whether the kernels on tensor cores take these heads at these addresses; `attention_any.ptx` takes all.
@@ -67,7 +98,7 @@ impl Cuda<'_> {
     /// Queues a kernel for `x` heads over the tiles, with `pointers` as its first parameters.
     fn run_tiles(
         &mut self,
-        kernel: &Tiled,
+        kernel: &Kernel,
         pointers: &[u64],
         tables: TileTables,
         heads: Heads,
@@ -81,6 +112,8 @@ impl Cuda<'_> {
         }
         arguments.extend_from_slice(args!(n_heads, n_kv_heads, head_dim, scale(heads)));
         let wide = head_dim > 64;
+        let hopper = self.gpu.has(kernel.hopper.names[0]);
+        let kernel = if hopper { &kernel.hopper } else { &kernel.plain };
         let shared = kernel.rows * if wide { 256 } else { 128 } + kernel.bytes;
         let name = kernel.names[usize::from(wide)];
         self.gpu.launch(name, [u64::from(x), tables.count, 1], kernel.threads, shared, &arguments)

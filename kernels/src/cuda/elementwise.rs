@@ -11,9 +11,13 @@ use super::{Cuda, args, convert, driver};
 /// Partial sums of [`Cuda::run_norm_squared`]: one for this many numbers.
 const PARTIAL: u64 = 4096;
 
-/// Elements of scratch for the norm of `len` numbers.
+/// Partial sums that one warp adds up.
+const SUMMED: u64 = 1024;
+
+/// Elements of scratch for the norm of `len` numbers: the partial sums, and sums of those.
 pub fn scratch_len(len: u64) -> u64 {
-    len.div_ceil(PARTIAL)
+    let partials = len.div_ceil(PARTIAL);
+    partials + partials.div_ceil(SUMMED)
 }
 
 impl Cuda<'_> {
@@ -110,10 +114,18 @@ impl Cuda<'_> {
     }
 
     pub(super) fn run_norm_squared(&mut self, out: Slot, x: Slot) -> Result<()> {
-        let count = scratch_len(x.len);
-        let partial = self.scratch("norm_squared", count)?;
+        let mut count = x.len.div_ceil(PARTIAL);
+        let mut from = self.scratch("norm_squared", scratch_len(x.len))?;
+        let mut spare = from + 4 * count;
         let (out, at) = (self.wide(out)?, self.wide(x)?);
-        self.gpu.launch("norm_squared", [count, 1, 1], 256, 0, args!(partial, at, x.len))?;
-        self.gpu.launch("sum_partials", [1; 3], 32, 0, args!(out, partial, count as u32))
+        self.gpu.launch("norm_squared", [count, 1, 1], 256, 0, args!(from, at, x.len))?;
+        // Sums of sums, from one place to the other and back, until one warp can add them up.
+        while count > SUMMED {
+            let fewer = count.div_ceil(SUMMED);
+            let arguments = args!(spare, from, count as u32);
+            self.gpu.launch("sum_partials", [fewer, 1, 1], 32, 0, arguments)?;
+            (from, spare, count) = (spare, from, fewer);
+        }
+        self.gpu.launch("sum_partials", [1; 3], 32, 0, args!(out, from, count as u32))
     }
 }

@@ -37,6 +37,8 @@ pub const SOURCES: &[Source] = &[
     Source { stem: "matmul_sum", text: SUM_SOURCE },
     file!("rms_norm"),
     file!("rope"),
+    file!("sm90/attention_backward"),
+    file!("sm90/attention_forward"),
     Source { stem: "sm90/matmul_backward_input", text: Product::BackwardInput.source() },
     Source { stem: "sm90/matmul_backward_weight", text: Product::BackwardWeight.source() },
     Source { stem: "sm90/matmul_forward", text: Product::Forward.source() },

@@ -106,6 +106,11 @@ impl Memory {
         Ok(self.compute.as_ref().map_or(0, Buffer::address) + 2 * slot.offset)
     }
 
+    /// The address of a slot's copy in bf16, or 0 where there is none.
+    pub fn copy_of(&self, slot: Slot) -> Result<u64> {
+        if slot.region == Region::Params { self.in_compute(slot) } else { Ok(0) }
+    }
+
     /// Brings the bf16 copy up to date after `slot` was written; other regions have none.
     pub fn written(&self, gpu: &Gpu, slot: Slot) -> Result<()> {
         if slot.region != Region::Params {

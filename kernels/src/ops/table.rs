@@ -343,7 +343,7 @@ fn dropout_backward(d: &mut Draw) -> Case {
 fn norm_squared(d: &mut Draw) -> Case {
     let n = flat(d);
     let (x, out) = (d.input(Grads, n), d.output("out", Stats, 1));
-    d.scratch(n.div_ceil(256));
+    d.scratch(n.div_ceil(256) + 8);
     let run = call(move |b| b.norm_squared(out, x));
     d.case(Default::default(), format!("{n}"), 2.0 * n as f64, run)
 }

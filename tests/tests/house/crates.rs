@@ -10,7 +10,7 @@ const INSIDE: [(&str, &[&str]); 8] = [
     // The emulator for tests alone: see `the_emulator_is_for_tests`.
     ("kernels", &["paddock-core", "paddock-cuda-shim", "paddock-ptx-emulator"]),
     ("kernels/cuda-shim", &[]),
-    ("kernels/ptx-emulator", &["paddock-cuda-shim"]),
+    ("kernels/ptx-emulator", &["paddock-core", "paddock-cuda-shim"]),
     ("datasets", &["paddock-core"]),
     // The command line's own tests train the toy model of `paddock-tests`.
     ("cli", &["paddock-core", "paddock-kernels", "paddock-datasets", "paddock-tests"]),
