@@ -71,8 +71,12 @@ pub fn load() -> Result<Loaded, LoadError> {
 }
 
 /// A function of the loaded driver that cust does not declare (`cuLaunchKernelEx`,
-/// `cuTensorMapEncodeTiled`, …), or `None` where there is no driver or it lacks the name.
+/// `cuTensorMapEncodeTiled`, …), or `None` where there is no driver or it lacks the name. A driver
+/// given to [`crate::install`] is asked by its `cuGetProcAddress`.
 pub fn resolve(name: &str) -> Option<*const c_void> {
+    if table::state() == State::Installed {
+        return table::ask(name);
+    }
     match LIBRARY.get() {
         Some(Ok(handle)) => symbol(*handle, name).map(<*mut c_void>::cast_const),
         _ => None,

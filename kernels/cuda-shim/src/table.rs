@@ -2,7 +2,7 @@
 
 use crate::codes;
 use crate::names::NAMES;
-use std::ffi::c_void;
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,9 @@ pub enum InstallError {
     #[error("the entry for `{0}` is null")]
     Null(String),
 }
+
+/// The version of the interface that names are asked for in: CUDA 12.0, the first with Hopper's.
+const DRIVER_VERSION: c_int = 12_000;
 
 static STATE: Mutex<State> = Mutex::new(State::Empty);
 
@@ -75,6 +78,21 @@ pub fn reset() {
     let mut state = lock();
     store(&default_rows(codes::no_device as *mut c_void));
     *state = State::Empty;
+}
+
+/// What the table's `cuGetProcAddress` knows of `name`.
+pub(crate) fn ask(name: &str) -> Option<*const c_void> {
+    type Find = unsafe extern "C" fn(*const c_char, *mut *const c_void, c_int, u64) -> u32;
+    let row = NAMES.binary_search(&"cuGetProcAddress").ok()?;
+    let name = CString::new(name).ok()?;
+    let mut function = std::ptr::null();
+    // SAFETY: every row holds a function with the signature of its name; the result codes of those
+    // that stand for a missing driver are functions of no arguments, which ignore these.
+    let code = unsafe {
+        let find: Find = std::mem::transmute(TABLE[row].load(Ordering::Acquire));
+        find(name.as_ptr(), &mut function, DRIVER_VERSION, 0)
+    };
+    (code == 0 && !function.is_null()).then_some(function)
 }
 
 pub(crate) fn default_rows(answer: *mut c_void) -> Vec<*mut c_void> {

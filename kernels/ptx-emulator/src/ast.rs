@@ -53,6 +53,8 @@ pub enum Operand<'a> {
     Pair(Box<Operand<'a>>, Box<Operand<'a>>),
     /// `[base + offset]`.
     Address(Box<Operand<'a>>, i64),
+    /// `[map + offset, {x, y, …}]`.
+    Tensor(Box<Operand<'a>>, i64, Vec<Operand<'a>>),
 }
 
 /// One instruction as written.
@@ -103,6 +105,8 @@ pub struct Kernel<'a> {
     pub parameters: Vec<Variable<'a>>,
     /// Most threads of a CTA, from `.maxntid` or `.reqntid`.
     pub max_threads: Option<u32>,
+    /// CTAs of a cluster, from `.reqnctapercluster`.
+    pub cluster: Option<[u32; 3]>,
     /// The body.
     pub body: Vec<Statement<'a>>,
     /// Its line.

@@ -85,6 +85,56 @@ pub enum FaultKind {
         /// Who issued the copy.
         lane: u32,
     },
+    /// Data of a bulk copy touched by who has not seen its mbarrier's phase end.
+    #[error(
+        "{now} of shared memory at {address:#x} while a bulk copy into it has not been waited for: \
+         phase {phase} (parity {}) of the mbarrier at {mbarrier:#x} counts its bytes", phase % 2
+    )]
+    BulkPending {
+        /// read, write, …
+        now: &'static str,
+        /// The address.
+        address: u64,
+        /// The mbarrier that the copy signals.
+        mbarrier: u64,
+        /// Its phase, counted from 0, that ends when the bytes have come.
+        phase: u32,
+    },
+    /// An ordinary write that an asynchronous instruction need not see yet.
+    #[error(
+        "{now} of shared memory at {address:#x}, which warp {warp} lane {lane} wrote with no \
+         fence.proxy.async between"
+    )]
+    NotFenced {
+        /// The asynchronous access.
+        now: &'static str,
+        /// The address.
+        address: u64,
+        /// Who wrote.
+        warp: u32,
+        /// Who wrote.
+        lane: u32,
+    },
+    /// An mbarrier used wrongly.
+    #[error("mbarrier at {address:#x}: {problem}")]
+    Mbarrier {
+        /// Where it is.
+        address: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A register that a `wgmma` still works on.
+    #[error("register {name} is touched while a wgmma on it has not been waited for")]
+    RegisterInFlight {
+        /// The register.
+        name: String,
+    },
+    /// A register of a `wgmma` that was touched since the last `wgmma.fence`.
+    #[error("register {name} was touched since the last wgmma.fence (or there was none)")]
+    RegisterNotFenced {
+        /// The register.
+        name: String,
+    },
     /// A barrier that not all of a warp's running lanes reached together.
     #[error("barrier {id} is reached by lanes {here:#010x} only, of {running:#010x} still running")]
     DivergentBarrier {

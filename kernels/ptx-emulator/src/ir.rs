@@ -1,6 +1,7 @@
 //! A kernel after decoding: every name is an index, every operation knows what to do.
 
 use crate::ast::Space;
+use crate::asynchronous::Async;
 use crate::counters::Class;
 use crate::float::Round;
 pub(crate) use crate::ty::Ty;
@@ -55,6 +56,14 @@ pub(crate) enum Special {
     LanemaskGt,
     LanemaskGe,
     DynamicSharedSize,
+    Clusterid(u8),
+    Nclusterid(u8),
+    ClusterCtaid(u8),
+    ClusterNctaid(u8),
+    ClusterCtarank,
+    ClusterNctarank,
+    /// A shared variable's address in the cluster's window.
+    SharedVariable(u32),
 }
 
 /// A predicate operand, possibly negated.
@@ -261,6 +270,12 @@ pub(crate) enum Op {
         d: [Reg; 4],
         addr: Addr,
     },
+    Stmatrix {
+        n: u8,
+        trans: bool,
+        s: [Reg; 4],
+        addr: Addr,
+    },
     Mma {
         kind: MmaKind,
         d: [Reg; 4],
@@ -293,6 +308,14 @@ pub(crate) enum Op {
     Activemask {
         d: Reg,
     },
+    /// The lowest lane of the mask is elected.
+    Elect {
+        d: Reg,
+        p: Reg,
+        mask: Reg,
+    },
+    /// Hopper's asynchronous instructions.
+    Async(Box<Async>),
     Bar {
         id: Reg,
         count: Option<Reg>,
@@ -346,6 +369,8 @@ pub struct Code {
     pub local_bytes: u32,
     /// Most threads of a CTA, if the text says so.
     pub max_threads: Option<u32>,
+    /// CTAs of a cluster, if the text says so.
+    pub cluster: Option<[u32; 3]>,
     /// 32-bit, 64-bit and predicate registers declared and used.
     pub registers: [u32; 3],
     pub(crate) body: Vec<Inst>,
@@ -359,6 +384,8 @@ pub struct Code {
     pub(crate) names: [Vec<String>; 3],
     /// Smallest access to shared memory in bytes, as a power of two.
     pub(crate) shared_granule: u32,
+    /// Whether it uses mbarriers, bulk copies or `wgmma`.
+    pub(crate) asynchronous: bool,
     /// The text's lines, for messages.
     pub(crate) source: std::sync::Arc<Vec<String>>,
 }

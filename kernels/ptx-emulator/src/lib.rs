@@ -15,18 +15,24 @@
 //! something unknown is refused with its line.
 
 mod ast;
+mod asynchronous;
+mod banks;
+mod clock;
 mod counters;
 mod decode;
 pub mod driver;
 mod error;
 mod exec;
 mod float;
+mod grid;
 mod ir;
 mod lexer;
 mod machine;
+mod mbarrier;
 mod memory;
 mod parser;
 mod shared;
+mod tensor_map;
 mod ty;
 
 pub use counters::{CLASS_NAMES, Class, Counters};
@@ -34,3 +40,4 @@ pub use error::{Fault, FaultKind, SourceError};
 pub use ir::{Code, Parameter};
 pub use machine::{DeviceConfig, Kernel, LaunchError, Machine, Module, Report, Shape};
 pub use memory::DeviceMemory;
+pub use tensor_map::{Element, TensorMap};

@@ -1,12 +1,13 @@
 //! A device: memory, loaded modules, launches.
 
 use crate::ast::{Space, Variable};
+use crate::clock::Layout;
 use crate::counters::Counters;
-use crate::decode::{Place as Located, Symbols, decode, place_next};
+use crate::decode::{Place, Symbols, decode, place_next};
 use crate::error::{Fault, SourceError};
-use crate::exec::cta::Cta;
-use crate::exec::registers::Place;
-use crate::exec::warp::World;
+use crate::exec::cluster::{Cluster, Gate, Located};
+use crate::exec::world::World;
+use crate::grid::{Places, check_cluster};
 use crate::ir::Code;
 use crate::memory::DeviceMemory;
 use crate::parser::parse;
@@ -34,6 +35,13 @@ pub struct DeviceConfig {
     pub processors: u32,
     /// One warp may execute this many instructions before it counts as an endless loop.
     pub step_limit: u64,
+}
+
+impl DeviceConfig {
+    /// An sm_90a: one of Hopper's family.
+    pub fn hopper() -> Self {
+        Self { capability: (9, 0), shared_bytes_opt_in: 227 << 10, ..Self::default() }
+    }
 }
 
 impl Default for DeviceConfig {
@@ -166,7 +174,8 @@ impl Machine {
         let tree = parse(source)?;
         self.check_target(tree.target)?;
         let lines = Arc::new(source.lines().map(|line| line.trim().to_string()).collect());
-        let (mut symbols, mut constants) = (Symbols::default(), Vec::new());
+        let hopper = tree.target == "sm_90a";
+        let (mut symbols, mut constants) = (Symbols { hopper, ..Symbols::default() }, Vec::new());
         let mut globals = HashMap::new();
         for variable in &tree.variables {
             self.place(variable, &mut symbols, &mut constants, &mut globals)
@@ -189,13 +198,17 @@ impl Machine {
             return error(format!("target {target} is not sm_NN"));
         };
         let (major, minor) = self.config.capability;
+        if number == "90a" && (major, minor) == (9, 0) {
+            return Ok(());
+        }
         match number.parse::<u32>() {
             Ok(number) if number <= major * 10 + minor => Ok(()),
             Ok(_) => {
                 error(format!("target {target} is newer than this device (sm_{major}{minor})"))
             }
             Err(_) => error(format!(
-                "target {target}: features of one architecture only are not emulated"
+                "target {target}: of one architecture's own features sm_90a's are emulated, on \
+                 a device that is an sm_90"
             )),
         }
     }
@@ -233,7 +246,7 @@ impl Machine {
             }
             _ => return Err(format!("{name} cannot stand at file level")),
         };
-        symbols.places.insert(name, Located { space: variable.space, address });
+        symbols.places.insert(name, Place { space: variable.space, address });
         Ok(())
     }
 
@@ -249,49 +262,55 @@ impl Machine {
         shape: Shape,
         parameters: &[u8],
     ) -> Result<Report, LaunchError> {
+        self.launch_in_clusters(kernel, shape, None, parameters)
+    }
+
+    /// As [`Machine::launch`], with the CTAs of a cluster given by the launch.
+    ///
+    /// # Errors
+    /// As [`Machine::launch`]; also a cluster that is not the one that the text asks for.
+    pub fn launch_in_clusters(
+        &mut self,
+        kernel: &Kernel,
+        shape: Shape,
+        cluster: Option<[u32; 3]>,
+        parameters: &[u8],
+    ) -> Result<Report, LaunchError> {
         let code = kernel.code();
         let refuse = |reason| LaunchError::Refused { kernel: code.name.clone(), reason };
         let threads = self.check(code, shape, parameters).map_err(refuse)?;
+        let cluster = check_cluster(code, shape, cluster).map_err(refuse)?;
         let warps = threads.div_ceil(32);
+        let places = Places { shape, cluster };
+        let ctas = cluster.iter().product::<u32>() as usize;
+        let layout = Layout { warps: warps as usize, ctas, asynchronous: code.asynchronous };
         let total_shared = code.dynamic_shared_at.max(code.static_shared) + shape.shared;
-        let mut shared = Shared::new(total_shared, code.shared_granule, warps);
-        let mut cta = Cta::new(code, warps);
+        let memory = |rank| Shared::new(total_shared, code.shared_granule, layout, rank);
+        let mut shared: Vec<Shared> = (0..ctas).map(memory).collect();
+        let mut issues = vec![Vec::new(); ctas * layout.warps.div_ceil(4)];
+        let (mut gate, mut arriving) = (Gate::default(), Vec::new());
+        let mut runner = Cluster::new(code, layout);
         let mut counters = Counters::default();
         let mut executed = vec![0; code.body.len()];
-        let [x, y, z] = shape.grid;
-        for index in 0..u64::from(x) * u64::from(y) * u64::from(z) {
-            let (x, y) = (u64::from(x), u64::from(y));
-            let id = [index % x, index / x % y, index / x / y].map(|axis| axis as u32);
-            let place = Place {
-                warp: 0,
-                warps,
-                block: shape.block,
-                grid: shape.grid,
-                cta: id,
-                dynamic_shared: shape.shared,
-            };
+        for index in 0..places.count() {
             let mut world = World {
                 code,
                 parameters,
                 constants: &kernel.constants,
                 memory: &mut self.memory,
-                shared: &mut shared,
+                ctas: &mut shared,
+                rank: 0,
+                gate: &mut gate,
+                arriving: &mut arriving,
+                issues: &mut issues,
                 counters: &mut counters,
                 executed: &mut executed,
                 limit: self.config.step_limit,
             };
-            cta.run(&place, &mut world).map_err(|located| {
-                let line = code.body.get(located.at).map_or(0, |inst| inst.line);
-                let text = code.source.get(line.saturating_sub(1) as usize).cloned();
-                LaunchError::Fault(Box::new(Fault {
-                    kernel: code.name.clone(),
-                    line,
-                    text: text.unwrap_or_default(),
-                    cta: id,
-                    warp: located.warp,
-                    lane: located.fault.0,
-                    kind: located.fault.1,
-                }))
+            let ctas = places.of(index);
+            runner.run(&ctas, &mut world).map_err(|located| {
+                let cta = ctas[located.rank].cta;
+                LaunchError::Fault(Box::new(fault(code, cta, located)))
             })?;
         }
         // The last instruction is the return that the decoder added.
@@ -331,4 +350,12 @@ impl Machine {
         }
         Ok(threads as u32)
     }
+}
+
+fn fault(code: &Code, cta: [u32; 3], located: Located) -> Fault {
+    let line = code.body.get(located.at).map_or(0, |inst| inst.line);
+    let text = code.source.get(line.saturating_sub(1) as usize).cloned();
+    let (lane, kind) = located.fault;
+    let kernel = code.name.clone();
+    Fault { kernel, line, text: text.unwrap_or_default(), cta, warp: located.warp, lane, kind }
 }

@@ -1,86 +1,76 @@
 //! A CTA's shared memory, with a record of who touched what.
 //!
 //! Every granule (the kernel's smallest access, one to sixteen bytes) remembers its last write and
-//! the reads since. "Ordered" is decided with vector clocks: a warp's own clock moves at each
-//! barrier, and a barrier hands the clocks of all who arrived to all who waited. So named barriers
-//! and producer/consumer pairs are judged as exactly as a barrier of the whole CTA.
+//! the reads since. "Ordered" is decided with vector clocks (`clock.rs`): a warp's own clock moves
+//! at each barrier, and a barrier hands the clocks of all who arrived to all who waited. So named
+//! barriers and producer/consumer pairs are judged as exactly as a barrier of the whole CTA.
+//! Asynchronous reads and writes have components of their own, and see an ordinary write only
+//! behind a proxy fence.
 
-use crate::counters::Counters;
+use crate::clock::{Layout, Owner, Touch, Who};
 use crate::error::FaultKind;
-
-/// Kinds of access, for messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Touch {
-    Read,
-    Write,
-    Atomic,
-    Async,
-}
-
-impl Touch {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Atomic => "atomic",
-            Self::Async => "cp.async",
-        }
-    }
-}
-
-/// Who touches: the warp, the lane, and the warp's clocks.
-#[derive(Clone, Copy)]
-pub(crate) struct Who<'a> {
-    pub(crate) warp: u32,
-    pub(crate) lane: u32,
-    pub(crate) clocks: &'a [u32],
-}
-
-impl Who<'_> {
-    fn now(&self) -> u32 {
-        self.clocks[self.warp as usize]
-    }
-
-    /// Whether an access by (`warp`, `lane`) at that warp's clock `then` surely lies before.
-    fn is_after(&self, warp: u32, lane: u32, then: u32) -> bool {
-        if warp == self.warp {
-            lane == self.lane || self.now() > then
-        } else {
-            self.clocks[warp as usize] >= then
-        }
-    }
-}
+use crate::exec::access::CLUSTER_STEP;
+use crate::mbarrier::Mbarriers;
 
 /// Stands for "several lanes" in a record of reads.
-const SEVERAL: u32 = 255;
-const PENDING: u64 = 1 << 16;
-const ATOMIC: u64 = 1 << 17;
+pub(crate) const SEVERAL: u32 = 255;
+const PENDING: u64 = 1 << 24;
+const ATOMIC: u64 = 1 << 25;
+/// Written by a bulk copy.
+const BULK: u64 = 1 << 26;
 
-fn write_record(who: &Who, flags: u64) -> u64 {
-    u64::from(who.now()) << 32 | flags | u64::from(who.warp) << 8 | u64::from(who.lane)
+/// Time, flags, component, lane.
+fn record(then: u32, flags: u64, component: usize, lane: u32) -> u64 {
+    u64::from(then) << 32 | flags | (component as u64 & 0xFFFF) << 8 | u64::from(lane)
+}
+
+fn parts(record: u64) -> (u32, usize, u32) {
+    ((record >> 32) as u32, (record >> 8 & 0xFFFF) as usize, (record & 255) as u32)
+}
+
+/// A bulk store that may still read.
+struct Reading {
+    start: usize,
+    end: usize,
+    warp: usize,
+    lane: u32,
 }
 
 /// The memory and its records.
 pub(crate) struct Shared {
     bytes: Vec<u8>,
     granule: u32,
-    /// Last write of each granule: clock, flags, warp, lane. 0: never written.
+    layout: Layout,
+    /// The CTA's number in its cluster.
+    rank: usize,
+    /// Last write of each granule, see `record`. 0: never written.
     writes: Vec<u64>,
-    /// Reads since the last write, for each granule and warp: clock and lane. 0: none.
+    /// Reads since the last write, for each granule a row of warps and, in asynchronous kernels, of
+    /// their `wgmma` groups: clock and lane. 0: none.
     reads: Vec<u32>,
-    warps: usize,
+    row: usize,
+    reading: Vec<Reading>,
+    pub(crate) mbarriers: Mbarriers,
+    /// Whether the CTA has ended, while others of its cluster go on.
+    pub(crate) ended: bool,
 }
 
 impl Shared {
     /// `granule` is the power of two that every access is a multiple of.
-    pub(crate) fn new(size: u32, granule: u32, warps: u32) -> Self {
+    pub(crate) fn new(size: u32, granule: u32, layout: Layout, rank: usize) -> Self {
         let granules = size.div_ceil(1 << granule) as usize;
+        let row = layout.warps * if layout.asynchronous { 2 } else { 1 };
         Self {
             bytes: vec![0xFF; size as usize],
             granule,
+            layout,
+            rank,
             writes: vec![0; granules],
-            reads: vec![0; granules * warps as usize],
-            warps: warps as usize,
+            reads: vec![0; granules * row],
+            row,
+            reading: Vec::new(),
+            mbarriers: Mbarriers::new(size),
+            ended: false,
         }
     }
 
@@ -89,14 +79,28 @@ impl Shared {
         self.bytes.fill(0xFF);
         self.writes.fill(0);
         self.reads.fill(0);
+        self.reading.clear();
+        self.mbarriers.reset();
+        self.ended = false;
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn range(&self, address: u64, length: u32, touch: Touch) -> Result<usize, FaultKind> {
+        let address = match address / CLUSTER_STEP {
+            rank if rank == self.rank as u64 => address % CLUSTER_STEP,
+            _ => address,
+        };
         if !address.is_multiple_of(u64::from(length)) {
             return Err(FaultKind::Misaligned { space: "shared", address, bytes: length });
         }
         match address.checked_add(u64::from(length)) {
-            Some(end) if end <= self.bytes.len() as u64 => Ok(address as usize),
+            Some(end) if end <= self.bytes.len() as u64 => {
+                self.mbarriers.keep_off(address, end, touch.name())?;
+                Ok(address as usize)
+            }
             _ => Err(FaultKind::OutOfBounds {
                 access: touch.name(),
                 space: "shared",
@@ -122,28 +126,63 @@ impl Shared {
         if record == 0 {
             return Ok(());
         }
-        let (warp, lane) = ((record >> 8 & 255) as u32, (record & 255) as u32);
+        let (then, component, lane) = parts(record);
+        let address = (granule << self.granule) as u64;
+        let owner = self.layout.owner(component);
         if record & PENDING != 0 {
-            let address = (granule << self.granule) as u64;
+            let Owner::Warp { warp } = owner else { return Ok(()) };
             return Err(FaultKind::AsyncPending { now: touch.name(), address, warp, lane });
         }
         let both_atomic = touch == Touch::Atomic && record & ATOMIC != 0;
-        if both_atomic || who.is_after(warp, lane, (record >> 32) as u32) {
+        if both_atomic || who.is_after(component, lane, then) {
             return Ok(());
         }
-        let before = if record & ATOMIC != 0 { Touch::Atomic } else { Touch::Write };
-        Err(self.race(granule, touch, before, warp, lane))
+        match owner {
+            Owner::Mbarrier { slot } => Err(FaultKind::BulkPending {
+                now: touch.name(),
+                address,
+                mbarrier: self.mbarriers.address(slot),
+                phase: then - 1,
+            }),
+            Owner::Warp { warp } | Owner::Group { warp } => {
+                let before = if record & ATOMIC != 0 { Touch::Atomic } else { Touch::Write };
+                Err(self.race(granule, touch, before, warp, lane))
+            }
+        }
     }
 
     fn after_reads(&self, granule: usize, who: &Who, touch: Touch) -> Result<(), FaultKind> {
-        let rows = &self.reads[granule * self.warps..(granule + 1) * self.warps];
-        for (warp, &record) in rows.iter().enumerate() {
+        let rows = &self.reads[granule * self.row..(granule + 1) * self.row];
+        for (place, &record) in rows.iter().enumerate() {
             let (then, lane) = (record >> 8, record & 255);
-            if record != 0 && !who.is_after(warp as u32, lane, then) {
-                return Err(self.race(granule, touch, Touch::Read, warp as u32, lane));
+            if record == 0 {
+                continue;
+            }
+            let (warps, warp) = (self.layout.warps, place % self.layout.warps);
+            let (component, before) = if place < warps {
+                (self.layout.warp(self.rank, warp), Touch::Read)
+            } else {
+                (self.layout.group(self.rank, warp), Touch::Wgmma)
+            };
+            if !who.is_after(component, lane, then) {
+                return Err(self.race(granule, touch, before, warp as u32, lane));
             }
         }
         Ok(())
+    }
+
+    fn initialised(&self, granule: usize) -> Result<(), FaultKind> {
+        if self.writes[granule] == 0 {
+            let address = (granule << self.granule) as u64;
+            return Err(FaultKind::UninitialisedMemory { space: "shared", address });
+        }
+        Ok(())
+    }
+
+    fn note_read(&mut self, granule: usize, warp: usize, now: u32, lane: u32) {
+        let place = &mut self.reads[granule * self.row + warp];
+        let lane = if *place >> 8 == now && *place & 255 != lane { SEVERAL } else { lane };
+        *place = now << 8 | lane;
     }
 
     /// Reads `length` bytes (at most 16) after checking everything about them.
@@ -154,23 +193,60 @@ impl Shared {
         who: &Who,
     ) -> Result<&[u8], FaultKind> {
         let start = self.range(address, length, Touch::Read)?;
+        let warp = who.warp % self.layout.warps;
         for granule in self.granules(start, length) {
-            if self.writes[granule] == 0 {
-                let address = (granule << self.granule) as u64;
-                return Err(FaultKind::UninitialisedMemory { space: "shared", address });
-            }
+            self.initialised(granule)?;
             self.after_write(granule, who, Touch::Read)?;
-            let row = &mut self.reads[granule * self.warps + who.warp as usize];
-            let lane =
-                if *row >> 8 == who.now() && *row & 255 != who.lane { SEVERAL } else { who.lane };
-            *row = who.now() << 8 | lane;
+            self.note_read(granule, warp, who.now(), who.lane);
         }
         Ok(&self.bytes[start..start + length as usize])
     }
 
+    /// Reads 16 bytes as asynchronous instructions do: what ordinary instructions wrote must lie
+    /// behind a proxy fence. `group` is the `wgmma` group that reads until it is waited for.
+    pub(crate) fn read_asynchronously(
+        &mut self,
+        address: u64,
+        who: &Who,
+        group: Option<u32>,
+    ) -> Result<&[u8], FaultKind> {
+        let touch = if group.is_some() { Touch::Wgmma } else { Touch::BulkStore };
+        let start = self.range(address, 16, touch)?;
+        let warp = who.warp % self.layout.warps;
+        for granule in self.granules(start, 16) {
+            self.initialised(granule)?;
+            self.after_write(granule, who, touch)?;
+            let (then, component, lane) = parts(self.writes[granule]);
+            let fenced = who.clocks.fenced.get(component).copied().unwrap_or(0);
+            if self.writes[granule] & BULK == 0 && fenced < then {
+                let warp = (component % self.layout.warps) as u32;
+                return Err(FaultKind::NotFenced { now: touch.name(), address, warp, lane });
+            }
+            if let Some(group) = group {
+                self.note_read(granule, self.layout.warps + warp, group, SEVERAL);
+            }
+        }
+        Ok(&self.bytes[start..start + 16])
+    }
+
     /// Writes `data` after checking everything about the place.
     pub(crate) fn write(&mut self, address: u64, data: &[u8], who: &Who) -> Result<(), FaultKind> {
-        let start = self.claim(address, data.len() as u32, who, Touch::Write, 0)?;
+        let record = record(who.now(), 0, who.warp, who.lane);
+        let start = self.claim(address, data.len() as u32, who, Touch::Write, record)?;
+        self.bytes[start..start + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    /// Writes 16 bytes of a bulk copy, known to those who see `mbarrier` end its present phase.
+    pub(crate) fn write_asynchronously(
+        &mut self,
+        address: u64,
+        data: &[u8],
+        who: &Who,
+        (mbarrier, phase): (usize, u32),
+    ) -> Result<(), FaultKind> {
+        let record = record(phase + 1, BULK, mbarrier, SEVERAL);
+        let start = self.claim(address, data.len() as u32, who, Touch::BulkCopy, record)?;
         self.bytes[start..start + data.len()].copy_from_slice(data);
         Ok(())
     }
@@ -183,11 +259,11 @@ impl Shared {
         who: &Who,
     ) -> Result<&mut [u8], FaultKind> {
         let start = self.range(address, length, Touch::Atomic)?;
-        if let Some(granule) = self.granules(start, length).find(|&at| self.writes[at] == 0) {
-            let address = (granule << self.granule) as u64;
-            return Err(FaultKind::UninitialisedMemory { space: "shared", address });
+        for granule in self.granules(start, length) {
+            self.initialised(granule)?;
         }
-        self.claim(address, length, who, Touch::Atomic, ATOMIC)?;
+        let record = record(who.now(), ATOMIC, who.warp, who.lane);
+        self.claim(address, length, who, Touch::Atomic, record)?;
         Ok(&mut self.bytes[start..start + length as usize])
     }
 
@@ -198,16 +274,39 @@ impl Shared {
         length: u32,
         who: &Who,
     ) -> Result<(), FaultKind> {
-        self.claim(address, length, who, Touch::Async, PENDING).map(drop)
+        let record = record(who.now(), PENDING, who.warp, who.lane);
+        self.claim(address, length, who, Touch::Async, record).map(drop)
     }
 
     /// Lets the data of a `cp.async` arrive: from now on it counts as written by its thread.
     pub(crate) fn finish_async(&mut self, address: u64, data: &[u8], who: &Who) {
-        let start = address as usize;
+        let start = (address % CLUSTER_STEP) as usize;
         self.bytes[start..start + data.len()].copy_from_slice(data);
-        let record = write_record(who, 0);
+        let record = record(who.now(), 0, who.warp, who.lane);
         for granule in self.granules(start, data.len() as u32) {
             self.writes[granule] = record;
+        }
+    }
+
+    /// A bulk store begins to read; nobody may write there until [`Shared::end_reading`].
+    pub(crate) fn begin_reading(&mut self, address: u64, length: u32, who: &Who) {
+        let start = address as usize;
+        let end = start + length as usize;
+        self.reading.push(Reading { start, end, warp: who.warp, lane: who.lane });
+    }
+
+    /// The bulk store of this place has been waited for: it counts as a read of its thread now.
+    pub(crate) fn end_reading(&mut self, address: u64, length: u32, who: &Who) {
+        let start = address as usize;
+        let same = |reading: &Reading| {
+            reading.start == start && reading.warp == who.warp && reading.lane == who.lane
+        };
+        if let Some(at) = self.reading.iter().position(same) {
+            self.reading.swap_remove(at);
+        }
+        let warp = who.warp % self.layout.warps;
+        for granule in self.granules(start, length) {
+            self.note_read(granule, warp, who.now(), who.lane);
         }
     }
 
@@ -217,118 +316,56 @@ impl Shared {
         length: u32,
         who: &Who,
         touch: Touch,
-        flags: u64,
+        record: u64,
     ) -> Result<usize, FaultKind> {
         let start = self.range(address, length, touch)?;
-        let record = write_record(who, flags);
+        let end = start + length as usize;
+        let overlaps = |reading: &&Reading| reading.start < end && start < reading.end;
+        if let Some(reading) = self.reading.iter().find(overlaps) {
+            let warp = (reading.warp % self.layout.warps) as u32;
+            let granule = start >> self.granule;
+            return Err(self.race(granule, touch, Touch::BulkStore, warp, reading.lane));
+        }
         for granule in self.granules(start, length) {
             self.after_write(granule, who, touch)?;
             self.after_reads(granule, who, touch)?;
             self.writes[granule] = record;
-            self.reads[granule * self.warps..(granule + 1) * self.warps].fill(0);
+            self.reads[granule * self.row..(granule + 1) * self.row].fill(0);
         }
         Ok(start)
     }
 }
 
-/// Counts the passes that one warp instruction needs through the 32 banks of four bytes. An access
-/// of 8 bytes a lane goes by half warps, of 16 bytes by quarter warps, as the hardware does it.
-pub(crate) fn count_passes(
-    addresses: &[u64; 32],
-    active: u32,
-    bytes: u32,
-    counters: &mut Counters,
-) {
-    let lanes_a_phase = match bytes {
-        16 => 8,
-        8 => 16,
-        _ => 32,
-    };
-    for phase in 0..32 / lanes_a_phase {
-        let lanes = phase * lanes_a_phase..(phase + 1) * lanes_a_phase;
-        let mut words = [0_u64; 32];
-        let mut count = 0;
-        for lane in lanes.filter(|lane| active >> lane & 1 == 1) {
-            for word in 0..u64::from(bytes.div_ceil(4)) {
-                words[count] = addresses[lane] / 4 + word;
-                count += 1;
-            }
-        }
-        if count > 0 {
-            let passes = passes(&mut words[..count]);
-            counters.shared_passes += passes;
-            counters.bank_conflicts += passes - 1;
-        }
-    }
-}
-
-/// Most distinct words in one bank.
-fn passes(words: &mut [u64]) -> u64 {
-    let mut first = [u64::MAX; 32];
-    let clean = words.iter().all(|&word| {
-        let slot = &mut first[(word % 32) as usize];
-        if *slot == u64::MAX {
-            *slot = word;
-        }
-        *slot == word
-    });
-    if clean {
-        return 1;
-    }
-    words.sort_unstable();
-    let mut in_bank = [0_u64; 32];
-    let mut before = u64::MAX;
-    for &word in words.iter() {
-        in_bank[(word % 32) as usize] += u64::from(word != before);
-        before = word;
-    }
-    in_bank.into_iter().max().unwrap_or(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clocks;
 
-    fn conflicts(bytes: u32, address: impl Fn(u64) -> u64) -> (u64, u64) {
-        let mut counters = Counters::default();
-        let addresses = std::array::from_fn(|lane| address(lane as u64));
-        count_passes(&addresses, !0, bytes, &mut counters);
-        (counters.shared_passes, counters.bank_conflicts)
+    fn clocks(known: [u32; 2]) -> Clocks {
+        Clocks { known: known.to_vec(), fenced: Vec::new() }
     }
 
-    #[test]
-    fn bank_conflicts_by_hand() {
-        assert_eq!(conflicts(4, |lane| 4 * lane), (1, 0));
-        assert_eq!(conflicts(4, |_| 64), (1, 0), "a broadcast");
-        assert_eq!(conflicts(4, |lane| 8 * lane), (2, 1));
-        assert_eq!(conflicts(4, |lane| 128 * lane), (32, 31));
-        assert_eq!(conflicts(2, |lane| 2 * lane), (1, 0), "two halves of one word");
-        assert_eq!(conflicts(8, |lane| 8 * lane), (2, 0));
-        assert_eq!(conflicts(16, |lane| 16 * lane), (4, 0));
-        assert_eq!(conflicts(16, |lane| 128 * lane), (32, 28), "rows of 128 bytes, not swizzled");
-        assert_eq!(conflicts(16, |lane| 128 * lane + 16 * (lane % 8)), (4, 0), "swizzled");
-    }
-
-    fn who<'a>(warp: u32, lane: u32, clocks: &'a [u32]) -> Who<'a> {
-        Who { warp, lane, clocks }
+    fn who(warp: usize, lane: u32, clocks: &Clocks) -> Who<'_> {
+        Who { warp, lane, clocks, met: clocks.known[warp] }
     }
 
     #[test]
     fn a_write_and_a_read_by_another_thread_need_a_barrier() {
-        let mut shared = Shared::new(64, 2, 2);
-        let (first, second) = ([1, 0], [0, 1]);
+        let layout = Layout { warps: 2, ctas: 1, asynchronous: false };
+        let mut shared = Shared::new(64, 2, layout, 0);
+        let (first, second) = (clocks([1, 0]), clocks([0, 1]));
         shared.write(0, &[1; 4], &who(0, 3, &first)).unwrap();
         assert!(shared.read(0, 4, &who(0, 3, &first)).is_ok(), "the same thread");
         assert!(matches!(shared.read(0, 4, &who(0, 4, &first)), Err(FaultKind::Race { .. })));
         assert!(matches!(shared.read(0, 4, &who(1, 0, &second)), Err(FaultKind::Race { .. })));
         // After a barrier both know each other's clock 1 and have clock 2 themselves.
-        let (first, second) = ([2, 1], [1, 2]);
+        let (first, second) = (clocks([2, 1]), clocks([1, 2]));
         assert!(shared.read(0, 4, &who(1, 0, &second)).is_ok());
         // A write needs the read to lie behind a barrier too.
         let race = shared.write(0, &[2; 4], &who(0, 3, &first)).unwrap_err();
         let FaultKind::Race { now: "write", before: "read", warp: 1, lane: 0, .. } = race else {
             panic!("{race}")
         };
-        assert!(shared.write(0, &[2; 4], &who(0, 3, &[3, 2])).is_ok());
+        assert!(shared.write(0, &[2; 4], &who(0, 3, &clocks([3, 2]))).is_ok());
     }
 }

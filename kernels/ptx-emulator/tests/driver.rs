@@ -233,3 +233,125 @@ fn events_and_what_is_not_there() {
     assert_eq!(code as u32, 801);
     assert!(CudaError::NotSupported.to_string().contains("not supported"));
 }
+
+/// Copies an 8 x 64 tile through shared memory above 48 KB; each CTA tells its rank.
+const HOPPER: &str = "
+    .version 8.0
+    .target sm_90a
+    .address_size 64
+    .extern .shared .align 1024 .b8 tiles[];
+    .visible .entry tile(.param .u64 p_out, .param .align 64 .b8 map[128])
+    {
+        .reg .b64 %out, %map, %w; .reg .b32 %s, %bar, %t, %a, %b, %c, %d, %i; .reg .pred %p, %q;
+        ld.param.u64 %out, [p_out];
+        mov.b64 %map, map; cvta.param.u64 %map, %map;
+        mov.u32 %s, tiles; add.u32 %s, %s, 65536; add.u32 %bar, %s, 1024;
+        mov.u32 %t, %tid.x; setp.eq.u32 %p, %t, 0;
+        @%p mbarrier.init.shared::cta.b64 [%bar], 1;
+        fence.mbarrier_init.release.cluster;
+        bar.sync 0;
+        @%p mbarrier.arrive.expect_tx.shared::cta.b64 _, [%bar], 1024;
+        @%p cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes \
+            [%s], [%map, {0, 0}], [%bar];
+    WAIT:
+        mbarrier.try_wait.parity.shared::cta.b64 %q, [%bar], 0;
+        @!%q bra WAIT;
+        mad.lo.u32 %s, %t, 16, %s;
+        ld.shared.v4.u32 {%a, %b, %c, %d}, [%s];
+        mov.u32 %i, %cluster_ctarank; mad.lo.u32 %a, %i, 1000, %a;
+        mov.u32 %i, %ctaid.x; mad.lo.u32 %i, %i, 64, %t;
+        mad.wide.u32 %w, %i, 16, %out;
+        st.global.v4.u32 [%w], {%a, %b, %c, %d};
+    }";
+
+#[repr(C, align(64))]
+struct Map([u8; 128]);
+
+type Encode = unsafe extern "C" fn(
+    *mut Map,
+    u32,
+    u32,
+    u64,
+    *const u64,
+    *const u64,
+    *const u32,
+    *const u32,
+    u32,
+    u32,
+    u32,
+    u32,
+) -> u32;
+
+/// `CUlaunchAttribute` and `CUlaunchConfig`, as cuda.h has them.
+#[repr(C)]
+struct Attribute {
+    id: u32,
+    pad: u32,
+    value: [u32; 16],
+}
+
+#[repr(C)]
+struct Config {
+    sizes: [u32; 7],
+    stream: *mut c_void,
+    attributes: *const Attribute,
+    count: u32,
+}
+
+type LaunchEx = unsafe extern "C" fn(
+    *const Config,
+    sys::CUfunction,
+    *const *const c_void,
+    *const *const c_void,
+) -> u32;
+
+#[test]
+fn tensor_maps_and_clusters_by_the_newer_calls() {
+    let _emulation = Emulation::begin(DeviceConfig::hopper()).unwrap();
+    cust::init(CudaFlags::empty()).unwrap();
+    let _context = Context::new(Device::get_device(0).unwrap()).unwrap();
+    let module = Module::from_ptx(HOPPER, &[]).unwrap();
+    let function = module.get_function("tile").unwrap();
+    let values: Vec<u32> = (0..256).collect();
+    let input = DeviceBuffer::from_slice(&values).unwrap();
+    let out = DeviceBuffer::from_slice(&[0_u32; 4 * 256]).unwrap();
+    assert!(paddock_cuda_shim::resolve("cuNoSuchCall").is_none());
+    assert!(paddock_cuda_shim::resolve("cuMemAlloc").is_some(), "asked for without its version");
+    let encode = paddock_cuda_shim::resolve("cuTensorMapEncodeTiled").unwrap();
+    let launch = paddock_cuda_shim::resolve("cuLaunchKernelEx").unwrap();
+    let mut map = Map([0; 128]);
+    let address = input.as_device_ptr().as_raw();
+    // SAFETY: both functions have these signatures; lists and attributes live through the calls.
+    unsafe {
+        let encode: Encode = std::mem::transmute(encode);
+        let make = |map: *mut Map, stride: u64| {
+            let (sizes, strides, boxes, steps) = ([64, 8], [stride], [64, 8], [1, 1]);
+            let (sizes, strides) = (sizes.as_ptr(), strides.as_ptr());
+            encode(map, 9, 2, address, sizes, strides, boxes.as_ptr(), steps.as_ptr(), 0, 0, 2, 0)
+        };
+        assert_eq!(make(&mut map, 100), 1, "a stride that is no multiple of 16");
+        assert_eq!(make(&mut map, 128), 0);
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        assert_eq!(sys::cuFuncSetAttribute(function.to_raw(), attribute, 70_000) as u32, 0);
+        let launch: LaunchEx = std::mem::transmute(launch);
+        let mut value = [0; 16];
+        value[..3].copy_from_slice(&[2, 1, 1]);
+        let attributes = [Attribute { id: 4, pad: 0, value }];
+        let pointer = out.as_device_ptr();
+        let parameters = [(&raw const pointer).cast::<c_void>(), (&raw const map).cast()];
+        let run = |grid: u32| {
+            let sizes = [grid, 1, 1, 64, 1, 1, 70_000];
+            let (stream, attributes) = (std::ptr::null_mut(), attributes.as_ptr());
+            let config = Config { sizes, stream, attributes, count: 1 };
+            launch(&config, function.to_raw(), parameters.as_ptr(), std::ptr::null())
+        };
+        assert_eq!(run(3), 1, "three CTAs make no clusters of two");
+        assert_eq!(run(4), 0);
+    }
+    let mut host = vec![0; 1024];
+    out.copy_to(&mut host).unwrap();
+    for (at, found) in host.into_iter().enumerate() {
+        let rank = if at % 4 == 0 { (at / 256 % 2) as u32 * 1000 } else { 0 };
+        assert_eq!(found, (at % 256) as u32 + rank, "word {at}");
+    }
+}

@@ -1,10 +1,11 @@
 //! Loads, stores, atomics, asynchronous copies.
 
 use super::operands::{Modifiers, exactly};
+use super::sync::need;
 use super::{Decoded, Decoder};
 use crate::ast::{Operand, Space};
 use crate::counters::Class;
-use crate::exec::access::SHARED_WINDOW;
+use crate::exec::access::{PARAMETER_WINDOW, SHARED_WINDOW};
 use crate::exec::lanes::wide;
 use crate::ir::{AtomicOp, Op, Reg, Ty};
 
@@ -142,6 +143,7 @@ impl<'a> Decoder<'a> {
         let f = match (space, to) {
             (Space::Global, _) => wide!(|a| a),
             (Space::Shared, false) => wide!(|a| a.wrapping_add(SHARED_WINDOW)),
+            (Space::Param, false) => wide!(|a| a.wrapping_add(PARAMETER_WINDOW)),
             (Space::Shared, true) => wide!(|a| a.wrapping_sub(SHARED_WINDOW)),
             _ => return Err("generic addresses of this state space are not supported".into()),
         };
@@ -153,8 +155,12 @@ impl<'a> Decoder<'a> {
         modifiers: &mut Modifiers<'a>,
         operands: &[Operand<'a>],
     ) -> Decoded {
+        let reduces = modifiers.take("reduce");
         if !modifiers.take("async") {
             return Err("only cp.async is known".into());
+        }
+        if reduces || modifiers.has("bulk") {
+            return self.bulk(reduces, modifiers, operands);
         }
         if modifiers.take("commit_group") {
             return Ok((Op::CpCommit, Class::AsyncCopy));
@@ -193,25 +199,38 @@ impl<'a> Decoder<'a> {
         modifiers: &mut Modifiers<'a>,
         operands: &[Operand<'a>],
     ) -> Decoded {
-        for part in ["sync", "aligned", "m8n8", "b16"] {
-            if !modifiers.take(part) {
-                return Err(format!("needs .{part}"));
-            }
-        }
-        let trans = modifiers.take("trans");
-        if modifiers.take_any(&["shared", "shared::cta"]).is_none() {
-            return Err("is known from .shared only".into());
-        }
-        let n = match modifiers.take_any(&["x1", "x2", "x4"]) {
-            Some("x1") => 1,
-            Some("x2") => 2,
-            Some(_) => 4,
-            None => return Err("needs .x1, .x2 or .x4".into()),
-        };
+        let (n, trans) = matrix_shape(modifiers)?;
         let [d, addr] = exactly::<2>(operands)?;
         let d = self.targets(d, Ty::B32, n)?;
         let addr = self.address(addr, Space::Shared)?;
         Ok((Op::Ldmatrix { n: n as u8, trans, d, addr }, Class::MatrixLoad))
+    }
+
+    pub(super) fn stmatrix(
+        &mut self,
+        modifiers: &mut Modifiers<'a>,
+        operands: &[Operand<'a>],
+    ) -> Decoded {
+        let (n, trans) = matrix_shape(modifiers)?;
+        let [addr, s] = exactly::<2>(operands)?;
+        let s = self.values(s, Ty::B32, n)?;
+        let addr = self.address(addr, Space::Shared)?;
+        Ok((Op::Stmatrix { n: n as u8, trans, s, addr }, Class::SharedStore))
+    }
+}
+
+/// How many 8x8 matrices, and whether they are transposed.
+fn matrix_shape(modifiers: &mut Modifiers) -> Result<(usize, bool), String> {
+    need(modifiers, &["sync", "aligned", "m8n8", "b16"])?;
+    let trans = modifiers.take("trans");
+    if modifiers.take_any(&["shared", "shared::cta"]).is_none() {
+        return Err("is known in .shared only".into());
+    }
+    match modifiers.take_any(&["x1", "x2", "x4"]) {
+        Some("x1") => Ok((1, trans)),
+        Some("x2") => Ok((2, trans)),
+        Some(_) => Ok((4, trans)),
+        None => Err("needs .x1, .x2 or .x4".into()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is skipped silently: a modifier that this machine does not know is an error.
 
 mod arithmetic;
+mod hopper;
 mod memory;
 mod operands;
 mod sync;
@@ -27,6 +28,8 @@ pub(crate) struct Place {
 /// Variables at file level, laid out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Symbols {
+    /// Whether the target is `sm_90a`, of which alone some instructions are.
+    pub(crate) hopper: bool,
     pub(crate) places: HashMap<String, Place>,
     pub(crate) shared_bytes: u32,
     /// Alignment of the dynamic shared memory, where the file declares some, and its name.
@@ -51,7 +54,9 @@ struct Decoder<'a> {
     constants32: HashMap<u32, Reg>,
     constants64: HashMap<u64, Reg>,
     specials: HashMap<&'a str, Reg>,
+    shared_variables: HashMap<u32, Reg>,
     smallest_shared: u32,
+    hopper: bool,
 }
 
 /// Decodes one kernel.
@@ -68,6 +73,7 @@ pub(crate) fn decode(
         dynamic_shared_at: 0,
         local_bytes: 0,
         max_threads: kernel.max_threads,
+        cluster: kernel.cluster,
         registers: [0; 3],
         body: Vec::new(),
         constants32: Vec::new(),
@@ -75,6 +81,7 @@ pub(crate) fn decode(
         specials: Vec::new(),
         names: Default::default(),
         shared_granule: 0,
+        asynchronous: false,
         source: Arc::clone(source),
     };
     let mut decoder = Decoder {
@@ -85,7 +92,9 @@ pub(crate) fn decode(
         constants32: HashMap::new(),
         constants64: HashMap::new(),
         specials: HashMap::new(),
+        shared_variables: HashMap::new(),
         smallest_shared: 16,
+        hopper: symbols.hopper,
     };
     for (name, place) in &symbols.places {
         decoder.scopes[0].insert(name.clone(), Entry::Variable(*place));
@@ -258,6 +267,9 @@ impl<'a> Decoder<'a> {
         let mut modifiers = Modifiers::new(instruction.name);
         let operands = instruction.operands.as_slice();
         let op = modifiers.op();
+        if matches!(op, "wgmma" | "setmaxnreg") && !self.hopper {
+            return Err("needs .target sm_90a".into());
+        }
         let decoded = match op {
             "ld" | "ldu" => self.load(&mut modifiers, operands),
             "st" => self.store(&mut modifiers, operands),
@@ -265,9 +277,16 @@ impl<'a> Decoder<'a> {
             "cvta" => self.cvta(&mut modifiers, operands),
             "cp" => self.async_copy(&mut modifiers, operands),
             "ldmatrix" => self.ldmatrix(&mut modifiers, operands),
+            "stmatrix" => self.stmatrix(&mut modifiers, operands),
             "mma" => self.mma(&mut modifiers, operands),
             "bar" | "barrier" => self.barrier(&mut modifiers, operands),
             "membar" | "fence" | "prefetch" => self.fence(op, &mut modifiers),
+            "mbarrier" => self.mbarrier(&mut modifiers, operands),
+            "mapa" => self.mapa(&mut modifiers, operands),
+            "wgmma" => self.wgmma(&mut modifiers, operands),
+            "setmaxnreg" => self.set_registers(&mut modifiers, operands),
+            "griddepcontrol" => self.dependent_launch(&mut modifiers),
+            "elect" => self.elect(&mut modifiers, operands),
             "shfl" => self.shuffle(&mut modifiers, operands),
             "vote" => self.vote(&mut modifiers, operands),
             "redux" => self.redux(&mut modifiers, operands),
@@ -319,6 +338,12 @@ fn special(name: &str) -> Option<Special> {
         "%lanemask_le" => Special::LanemaskLe,
         "%lanemask_gt" => Special::LanemaskGt,
         "%lanemask_ge" => Special::LanemaskGe,
+        "%clusterid" => Special::Clusterid(axis(tail)?),
+        "%nclusterid" => Special::Nclusterid(axis(tail)?),
+        "%cluster_ctaid" => Special::ClusterCtaid(axis(tail)?),
+        "%cluster_nctaid" => Special::ClusterNctaid(axis(tail)?),
+        "%cluster_ctarank" => Special::ClusterCtarank,
+        "%cluster_nctarank" => Special::ClusterNctarank,
         "%dynamic_smem_size" => Special::DynamicSharedSize,
         _ => return None,
     })

@@ -7,7 +7,7 @@ use crate::counters::Class;
 use crate::ir::{AtomicOp, MmaKind, Op, Reg, ShflMode, Ty, VoteMode};
 
 /// Takes each of `parts`, or says which one is missing.
-fn need(modifiers: &mut Modifiers, parts: &[&str]) -> Result<(), String> {
+pub(super) fn need(modifiers: &mut Modifiers, parts: &[&str]) -> Result<(), String> {
     match parts.iter().find(|part| !modifiers.take(part)) {
         None => Ok(()),
         Some(part) => Err(format!("needs .{part}")),
@@ -28,10 +28,13 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn fence(&mut self, op: &str, modifiers: &mut Modifiers<'a>) -> Decoded {
+        if op == "fence" && (modifiers.has("proxy") || modifiers.has("mbarrier_init")) {
+            return self.proxy_fence(modifiers);
+        }
         let parts: &[&str] = match op {
             "membar" => &["cta", "gl", "sys"],
-            "fence" => &["acq_rel", "sc", "cta", "gpu", "sys"],
-            _ => &["global", "L1", "L2"],
+            "fence" => &["acq_rel", "sc", "cta", "cluster", "gpu", "sys"],
+            _ => &["global", "L1", "L2", "tensormap", "param"],
         };
         while modifiers.take_any(parts).is_some() {}
         Ok((Op::Nop, Class::Barrier))
@@ -47,6 +50,9 @@ impl<'a> Decoder<'a> {
             let [mask] = exactly::<1>(operands)?;
             return Ok((Op::WarpBar { mask: self.value(mask, Ty::B32)? }, Class::Barrier));
         }
+        if modifiers.take("cluster") {
+            return self.cluster_barrier(modifiers, operands);
+        }
         modifiers.take("cta");
         modifiers.take("aligned");
         let wait = modifiers.take("sync");
@@ -59,6 +65,14 @@ impl<'a> Decoder<'a> {
             _ => return Err("needs a barrier's number, and .arrive a thread count".into()),
         };
         Ok((Op::Bar { id, count, wait }, Class::Barrier))
+    }
+
+    /// Kernels run one after the other here, so there is nothing to wait for.
+    pub(super) fn dependent_launch(&mut self, modifiers: &mut Modifiers<'a>) -> Decoded {
+        if modifiers.take_any(&["launch_dependents", "wait"]).is_none() {
+            return Err("needs .launch_dependents or .wait".into());
+        }
+        Ok((Op::Nop, Class::Barrier))
     }
 
     pub(super) fn shuffle(

@@ -97,6 +97,8 @@ unsafe extern "C" fn attribute(value: *mut c_int, attribute: c_uint, device: c_i
             75 => config.capability.0 as c_int,
             76 => config.capability.1 as c_int,
             81 => config.shared_bytes_opt_in as c_int + 1024,
+            // Launches of clusters.
+            120 => c_int::from(config.capability.0 >= 9),
             97 => config.shared_bytes_opt_in as c_int,
             _ => return Err(code::INVALID_VALUE),
         };

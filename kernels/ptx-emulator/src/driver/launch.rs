@@ -31,31 +31,45 @@ unsafe extern "C" fn launch(
     extra: *const *const c_void,
 ) -> u32 {
     in_context(|state| {
-        if !state.knows_stream(stream) || !extra.is_null() {
+        if !extra.is_null() {
             return Err(code::INVALID_VALUE);
         }
-        let found = state.functions.get(&function).ok_or(code::INVALID_HANDLE)?;
-        let kernel = found.kernel.clone();
-        let most = found.dynamic_limit.saturating_sub(kernel.code().static_shared);
-        if shared > most {
-            eprintln!(
-                "kernel {}: {shared} bytes of dynamic shared memory, {most} allowed \
-                 (cuFuncSetAttribute raises the limit)",
-                kernel.code().name
-            );
-            return Err(code::INVALID_VALUE);
-        }
+        let kernel = prepare(state, function, stream, shared)?;
         // SAFETY: the caller promises one pointer a parameter, each to as many bytes as it has.
         let block = unsafe { parameter_block(&kernel, parameters)? };
         let shape =
             Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared };
-        run(state, &kernel, shape, &block)
+        run(state, &kernel, shape, None, &block)
     })
+}
+
+/// The kernel of a function, if it may be launched so.
+pub(super) fn prepare(
+    state: &State,
+    function: usize,
+    stream: usize,
+    shared: u32,
+) -> Result<Kernel, u32> {
+    if !state.knows_stream(stream) {
+        return Err(code::INVALID_VALUE);
+    }
+    let found = state.functions.get(&function).ok_or(code::INVALID_HANDLE)?;
+    let kernel = found.kernel.clone();
+    let most = found.dynamic_limit.saturating_sub(kernel.code().static_shared);
+    if shared > most {
+        eprintln!(
+            "kernel {}: {shared} bytes of dynamic shared memory, {most} allowed \
+             (cuFuncSetAttribute raises the limit)",
+            kernel.code().name
+        );
+        return Err(code::INVALID_VALUE);
+    }
+    Ok(kernel)
 }
 
 /// # Safety
 /// `parameters` is null or holds a pointer to each of the kernel's parameters.
-unsafe fn parameter_block(
+pub(super) unsafe fn parameter_block(
     kernel: &Kernel,
     parameters: *const *const c_void,
 ) -> Result<Vec<u8>, u32> {
@@ -78,8 +92,14 @@ unsafe fn parameter_block(
 }
 
 /// A launch that faults has succeeded as a launch: the fault shows at the context's next call.
-fn run(state: &mut State, kernel: &Kernel, shape: Shape, block: &[u8]) -> Result<(), u32> {
-    match state.machine.launch(kernel, shape, block) {
+pub(super) fn run(
+    state: &mut State,
+    kernel: &Kernel,
+    shape: Shape,
+    cluster: Option<[u32; 3]>,
+    block: &[u8],
+) -> Result<(), u32> {
+    match state.machine.launch_in_clusters(kernel, shape, cluster, block) {
         Ok(report) => {
             let kernel = kernel.code().name.clone();
             state.launches.push(Launch { kernel, shape, report });
@@ -132,8 +152,8 @@ extern "C" fn set_attribute(function: usize, attribute: c_uint, value: c_int) ->
                 found.dynamic_limit = value + found.kernel.code().static_shared;
                 Ok(())
             }
-            // The share of shared memory in the cache: a preference.
-            (9, _) => Ok(()),
+            // The share of shared memory in the cache, and large clusters: no difference here.
+            (9 | 14, _) => Ok(()),
             _ => Err(code::INVALID_VALUE),
         }
     })

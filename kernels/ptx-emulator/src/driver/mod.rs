@@ -8,6 +8,7 @@
 
 mod context;
 mod device;
+mod extended;
 mod launch;
 mod memory;
 mod module;
@@ -90,13 +91,22 @@ impl Drop for Emulation {
     }
 }
 
-/// Every call that the emulator answers.
+/// Every call of cust's that the emulator answers.
+fn all() -> impl Iterator<Item = &'static Entry> {
+    let parts = [
+        device::TABLE,
+        context::TABLE,
+        memory::TABLE,
+        module::TABLE,
+        launch::TABLE,
+        stream::TABLE,
+        extended::TABLE,
+    ];
+    parts.into_iter().flatten()
+}
+
 fn table() -> Vec<(&'static str, *const c_void)> {
-    [device::TABLE, context::TABLE, memory::TABLE, module::TABLE, launch::TABLE, stream::TABLE]
-        .iter()
-        .flat_map(|part| part.iter())
-        .map(|entry| (entry.0, entry.1.0))
-        .collect()
+    all().map(|entry| (entry.0, entry.1.0)).collect()
 }
 
 /// A function's address that may stand in a static table.

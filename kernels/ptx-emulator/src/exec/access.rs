@@ -1,16 +1,21 @@
 //! Loads, stores and atomics in every state space.
 
 use crate::ast::Space;
+use crate::banks::count_passes;
 use crate::error::{FaultKind, LaneFault};
 use crate::exec::copies::SectorCount;
 use crate::exec::registers::Registers;
-use crate::exec::warp::{Warp, World};
+use crate::exec::warp::Warp;
+use crate::exec::world::World;
 use crate::ir::{Addr, AtomicOp, Code, L64, Op, Reg, Ty};
-use crate::shared::count_passes;
 
 /// Generic addresses of shared memory begin here: below every allocation of device memory.
 pub(crate) const SHARED_WINDOW: u64 = 0x1_0000_0000;
-const WINDOW_SIZE: u64 = 1 << 24;
+/// CTA r of a cluster has its shared memory at r times this in the cluster's window.
+pub(crate) const CLUSTER_STEP: u64 = 1 << 24;
+const WINDOW_SIZE: u64 = CLUSTER_STEP;
+/// Generic addresses of parameters begin here.
+pub(crate) const PARAMETER_WINDOW: u64 = 0x2_0000_0000;
 
 /// A space's name for messages.
 pub(crate) fn space_name(space: Space) -> &'static str {
@@ -152,7 +157,7 @@ impl Warp {
             Ok(&bytes[start..start + length as usize])
         };
         match access.space {
-            Space::Shared => world.shared.read(address, length, &self.who(lane)),
+            Space::Shared => world.shared().read(address, length, &self.who(lane)),
             Space::Param => flat(world.parameters, world.parameters.len()),
             Space::Const => flat(world.constants, world.constants.len()),
             Space::Local => {
@@ -220,7 +225,7 @@ impl Warp {
         world: &mut World,
     ) -> Result<(), FaultKind> {
         match access.space {
-            Space::Shared => world.shared.write(address, data, &self.who(lane)),
+            Space::Shared => world.shared().write(address, data, &self.who(lane)),
             Space::Local => {
                 let size = world.code.local_bytes as usize;
                 let start = checked_range(access, address, size, "write")? + lane as usize * size;
@@ -262,7 +267,7 @@ impl Warp {
         for lane in access.lanes() {
             let (place, address) = (lane as usize, access.addresses[lane as usize]);
             let bytes = match access.space {
-                Space::Shared => world.shared.atomic(address, length, &self.who(lane)),
+                Space::Shared => world.shared().atomic(address, length, &self.who(lane)),
                 Space::Global => aligned("global", address, length).and_then(|()| {
                     if world.memory.get(address, length as usize).is_none() {
                         return Err(outside(access, address, "atomic", world));
@@ -288,21 +293,28 @@ impl Warp {
     }
 }
 
+/// The space of a generic address, and where its window begins.
+fn generic_space(address: u64) -> (Space, u64) {
+    let inside = |window: u64| (window..window + WINDOW_SIZE).contains(&address);
+    match address {
+        _ if inside(SHARED_WINDOW) => (Space::Shared, SHARED_WINDOW),
+        _ if inside(PARAMETER_WINDOW) => (Space::Param, PARAMETER_WINDOW),
+        _ => (Space::Global, 0),
+    }
+}
+
 /// All lanes of one access must be in the same space.
 fn resolve_generic(access: &mut Access) -> Result<(), LaneFault> {
-    let in_window = |address: u64| (SHARED_WINDOW..SHARED_WINDOW + WINDOW_SIZE).contains(&address);
     let mut lanes = access.lanes();
     let first = lanes.next().unwrap_or(0);
-    let shared = in_window(access.addresses[first as usize]);
-    if let Some(lane) = lanes.find(|&lane| in_window(access.addresses[lane as usize]) != shared) {
-        let text =
-            "a generic access mixes shared and device memory in one warp: not supported here";
+    let (space, window) = generic_space(access.addresses[first as usize]);
+    let elsewhere = |lane: &u32| generic_space(access.addresses[*lane as usize]).0 != space;
+    if let Some(lane) = lanes.find(elsewhere) {
+        let text = "a generic access mixes state spaces in one warp: not supported here";
         return Err(at(lane, FaultKind::BadOperand(text.to_string())));
     }
-    access.space = if shared { Space::Shared } else { Space::Global };
-    if shared {
-        access.addresses = access.addresses.map(|address| address.wrapping_sub(SHARED_WINDOW));
-    }
+    access.space = space;
+    access.addresses = access.addresses.map(|address| address.wrapping_sub(window));
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! `cp.async`: copies from device to shared memory that arrive when they are waited for.
 
 use crate::ast::Space;
+use crate::banks::count_passes;
 use crate::error::{FaultKind, LaneFault};
 use crate::exec::access::address_lanes;
-use crate::exec::warp::{Warp, World};
+use crate::exec::warp::Warp;
+use crate::exec::world::World;
 use crate::ir::{Addr, Op, Reg};
-use crate::shared::count_passes;
 
 /// A copy under way.
 struct Pending {
@@ -95,7 +96,7 @@ impl Warp {
                 sectors.add(from[at], read);
             }
             world
-                .shared
+                .shared()
                 .begin_async(to[at], bytes, &self.who(lane))
                 .map_err(|kind| (Some(lane), kind))?;
             let group = self.copies.closed[at];
@@ -120,7 +121,7 @@ impl Warp {
             let arrives = active >> copy.lane & 1 == 1 && waits;
             if arrives {
                 let data = &copy.data[..copy.length as usize];
-                world.shared.finish_async(copy.to, data, &self.who(copy.lane));
+                world.shared().finish_async(copy.to, data, &self.who(copy.lane));
             }
             !arrives
         });

@@ -1,8 +1,11 @@
-//! A CTA: its warps take turns, each runs to its next barrier.
+//! A CTA: its warps take turns, each runs to its next barrier or wait.
 
-use crate::error::{FaultKind, LaneFault};
+use crate::clock::{Clocks, Layout};
+use crate::error::FaultKind;
+use crate::exec::cluster::{Located, Turn};
 use crate::exec::registers::Place;
-use crate::exec::warp::{Pause, Warp, World};
+use crate::exec::warp::{Pause, Warp};
+use crate::exec::world::World;
 use crate::ir::Code;
 
 /// Who has come to a barrier.
@@ -14,8 +17,8 @@ struct Barrier {
     threads: u32,
     /// Threads that it needs, where a count was given.
     wanted: Option<u32>,
-    /// The join of the clocks of all who came.
-    clocks: Vec<u32>,
+    /// What all who came know.
+    clocks: Clocks,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,13 +35,6 @@ pub(crate) struct Cta {
     barriers: Vec<Barrier>,
 }
 
-/// A fault and the place where it happened: warp and instruction.
-pub(crate) struct Located {
-    pub(crate) warp: u32,
-    pub(crate) at: usize,
-    pub(crate) fault: LaneFault,
-}
-
 impl Cta {
     pub(crate) fn new(code: &Code, warps: u32) -> Self {
         Self {
@@ -48,37 +44,62 @@ impl Cta {
         }
     }
 
-    /// Runs one CTA from its first instruction to its last.
-    pub(crate) fn run(&mut self, place: &Place, world: &mut World) -> Result<(), Located> {
+    /// Back to the first instruction.
+    pub(crate) fn reset(&mut self, place: &Place, code: &Code, layout: &Layout) {
         let threads = place.block.iter().product::<u32>();
-        world.shared.reset();
         for (id, warp) in self.warps.iter_mut().enumerate() {
             let id = id as u32;
             let lanes = (threads - 32 * id).min(32);
             let mask = if lanes == 32 { !0 } else { (1 << lanes) - 1 };
-            warp.reset(world.code, &Place { warp: id, ..*place }, mask);
+            warp.reset(code, &Place { warp: id, ..*place }, layout, mask);
         }
         self.status.fill(Status::Ready);
         self.barriers.fill(Barrier::default());
-        while self.status.iter().any(|status| *status != Status::Done) {
-            let mut moved = false;
-            for index in 0..self.warps.len() {
-                if self.status[index] == Status::Ready {
-                    moved = true;
-                    self.turn(index, world)?;
-                }
-            }
-            if !moved {
-                return Err(self.deadlock());
-            }
-        }
-        world.counters.ctas += 1;
-        Ok(())
     }
 
-    fn turn(&mut self, index: usize, world: &mut World) -> Result<(), Located> {
+    pub(crate) fn is_done(&self) -> bool {
+        self.status.iter().all(|status| *status == Status::Done)
+    }
+
+    pub(crate) fn has_ended(&self, warp: usize) -> bool {
+        self.status[warp] == Status::Done
+    }
+
+    pub(crate) fn warps(&self) -> impl Iterator<Item = &Warp> + Clone {
+        self.warps.iter()
+    }
+
+    /// The cluster's barrier is open.
+    pub(crate) fn pass_gate(&mut self) {
+        self.warps.iter_mut().for_each(|warp| warp.arrived = 0);
+    }
+
+    /// Words for a warp that waits at a barrier of the CTA.
+    pub(crate) fn at_barrier(&self, warp: usize) -> Option<String> {
+        let Status::Waiting { id, line } = self.status[warp] else { return None };
+        let come = self.barriers[id as usize].threads;
+        Some(format!("waits at barrier {id} (line {line}, {come} threads came)"))
+    }
+
+    /// Each warp that can run has a turn.
+    pub(crate) fn round(&mut self, world: &mut World) -> Result<Turn, Located> {
+        let mut round = Turn::default();
+        for index in 0..self.warps.len() {
+            if self.status[index] == Status::Ready {
+                let turn = self.turn(index, world)?;
+                round.moved |= turn.moved;
+                round.polled |= turn.polled;
+            }
+        }
+        Ok(round)
+    }
+
+    fn turn(&mut self, index: usize, world: &mut World) -> Result<Turn, Located> {
         let warp = &mut self.warps[index];
+        let rank = world.rank;
+        let before = warp.steps;
         let pause = warp.run(world).map_err(|fault| Located {
+            rank,
             warp: index as u32,
             at: warp.at(),
             fault,
@@ -88,10 +109,14 @@ impl Cta {
                 self.status[index] = Status::Done;
                 // Threads that have ended no longer count for a barrier of the whole CTA.
                 (0..16).for_each(|id| self.release(id));
-                Ok(())
+            }
+            Pause::Poll => return Ok(Turn { moved: false, polled: true }),
+            Pause::Parked => {
+                return Ok(Turn { moved: self.warps[index].steps > before, polled: false });
             }
             Pause::Barrier { id, threads, wait, line } => {
                 self.arrive(index, id, threads).map_err(|kind| Located {
+                    rank,
                     warp: index as u32,
                     at: self.warps[index].at().saturating_sub(1),
                     fault: (None, kind),
@@ -101,9 +126,9 @@ impl Cta {
                     self.status[index] = Status::Waiting { id, line };
                 }
                 self.release(id as usize);
-                Ok(())
             }
         }
+        Ok(Turn { moved: true, polled: false })
     }
 
     fn arrive(&mut self, index: usize, id: u32, threads: Option<u32>) -> Result<(), FaultKind> {
@@ -120,11 +145,8 @@ impl Cta {
         let running = self.warps[index].running.count_ones();
         barrier.threads += if threads.is_some() { 32 } else { running };
         let warp = &mut self.warps[index];
-        barrier.clocks.resize(warp.clocks.len(), 0);
-        for (joined, clock) in barrier.clocks.iter_mut().zip(&warp.clocks) {
-            *joined = (*joined).max(*clock);
-        }
-        warp.clocks[index] += 1;
+        barrier.clocks.join(&warp.clocks);
+        warp.meet();
         Ok(())
     }
 
@@ -136,37 +158,11 @@ impl Cta {
             return;
         }
         for index in std::mem::take(&mut barrier.waiting) {
-            let clocks = &mut self.warps[index].clocks;
-            for (clock, joined) in clocks.iter_mut().zip(&barrier.clocks) {
-                *clock = (*clock).max(*joined);
-            }
+            self.warps[index].clocks.join(&barrier.clocks);
             self.status[index] = Status::Ready;
         }
         barrier.threads = 0;
         barrier.wanted = None;
-        barrier.clocks.clear();
-    }
-
-    fn deadlock(&self) -> Located {
-        let mut stuck = 0;
-        let places: Vec<String> = self
-            .status
-            .iter()
-            .enumerate()
-            .map(|(warp, status)| match status {
-                Status::Waiting { id, line } => {
-                    stuck = warp;
-                    let come = self.barriers[*id as usize].threads;
-                    format!("warp {warp} waits at barrier {id} (line {line}, {come} threads came)")
-                }
-                Status::Done => format!("warp {warp} has ended"),
-                Status::Ready => format!("warp {warp} could run"),
-            })
-            .collect();
-        Located {
-            warp: stuck as u32,
-            at: self.warps[stuck].at().saturating_sub(1),
-            fault: (None, FaultKind::Deadlock(places.join("; "))),
-        }
+        barrier.clocks = Clocks::default();
     }
 }

@@ -25,6 +25,14 @@ impl Warp {
                 self.registers.set_narrow(*d, &[value; 32], active);
                 Ok(())
             }
+            Op::Elect { d, p, mask } => {
+                let mask = self.uniform(*mask, active, code, "the member mask")?;
+                self.members("elect.sync", mask, active)?;
+                let leader = active.trailing_zeros();
+                self.registers.set_narrow(*d, &[leader; 32], active);
+                self.registers.set_predicate(*p, 1 << leader, active);
+                Ok(())
+            }
             Op::Activemask { d } => {
                 self.registers.set_narrow(*d, &[active; 32], active);
                 Ok(())

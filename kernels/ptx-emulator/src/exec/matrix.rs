@@ -10,12 +10,13 @@
 //! found to do; the hardware's own order and guard bits are not documented, so the last bits of a
 //! result may differ from a device's.
 
+use crate::banks::count_passes;
 use crate::error::{FaultKind, LaneFault};
 use crate::exec::access::address_lanes;
-use crate::exec::warp::{Warp, World};
+use crate::exec::warp::Warp;
+use crate::exec::world::World;
 use crate::float::{Round, bf16_to_f32, f16_to_f32, f64_to_f32};
 use crate::ir::{Addr, MmaKind, Op, Reg};
-use crate::shared::count_passes;
 
 /// Rows of `a`, columns of `b`, and the largest k.
 const M: usize = 16;
@@ -30,11 +31,16 @@ impl Warp {
         world: &mut World,
     ) -> Result<(), LaneFault> {
         if active != !0 {
-            let what = if matches!(op, Op::Mma { .. }) { "mma.sync" } else { "ldmatrix" };
+            let what = match op {
+                Op::Mma { .. } => "mma.sync",
+                Op::Stmatrix { .. } => "stmatrix",
+                _ => "ldmatrix",
+            };
             return Err((None, FaultKind::MemberMask { what, mask: !0, here: active }));
         }
         match op {
             Op::Ldmatrix { n, trans, d, addr } => self.load_matrices(*n, *trans, d, addr, world),
+            Op::Stmatrix { n, trans, s, addr } => self.store_matrices(*n, *trans, s, addr, world),
             Op::Mma { kind, d, a, b, c } => {
                 self.multiply(*kind, *d, [*a, [b[0], b[1], Reg::Sink, Reg::Sink], *c], world)
             }
@@ -58,7 +64,7 @@ impl Warp {
             for (row, values) in elements.iter_mut().enumerate() {
                 let lane = (8 * matrix + row) as u32;
                 let bytes = world
-                    .shared
+                    .shared()
                     .read(rows[lane as usize], 16, &self.who(lane))
                     .map_err(|kind| (Some(lane), kind))?;
                 for (value, pair) in values.iter_mut().zip(bytes.chunks_exact(2)) {
@@ -77,6 +83,41 @@ impl Warp {
             self.registers.set_narrow(reg, &held, !0);
         }
         world.counters.shared_read += 128 * u64::from(n);
+        count_passes(&rows, givers, 16, world.counters);
+        Ok(())
+    }
+
+    /// The other way round: lane 8 i + r gives where row r of matrix i goes.
+    fn store_matrices(
+        &mut self,
+        n: u8,
+        trans: bool,
+        s: &[Reg; 4],
+        addr: &Addr,
+        world: &mut World,
+    ) -> Result<(), LaneFault> {
+        let givers = if n == 4 { !0 } else { (1_u32 << (8 * n)) - 1 };
+        let rows = address_lanes(&self.registers, addr, givers, world.code)?;
+        for (matrix, &reg) in s.iter().enumerate().take(n as usize) {
+            self.registers.ready(reg, !0, world.code)?;
+            let held = self.registers.narrow(reg);
+            let mut elements = [[0_u8; 16]; 8];
+            for (lane, bits) in held.iter().enumerate() {
+                let (g, t) = (lane / 4, lane % 4);
+                for (half, value) in [*bits as u16, (bits >> 16) as u16].into_iter().enumerate() {
+                    let (row, column) = if trans { (2 * t + half, g) } else { (g, 2 * t + half) };
+                    elements[row][2 * column..2 * column + 2].copy_from_slice(&value.to_le_bytes());
+                }
+            }
+            for (row, bytes) in elements.iter().enumerate() {
+                let lane = (8 * matrix + row) as u32;
+                world
+                    .shared()
+                    .write(rows[lane as usize], bytes, &self.who(lane))
+                    .map_err(|kind| (Some(lane), kind))?;
+            }
+        }
+        world.counters.shared_written += 128 * u64::from(n);
         count_passes(&rows, givers, 16, world.counters);
         Ok(())
     }

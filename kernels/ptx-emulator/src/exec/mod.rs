@@ -1,6 +1,8 @@
 //! Execution: what each decoded operation does to a warp.
 
 pub(crate) mod access;
+pub(crate) mod bulk;
+pub(crate) mod cluster;
 pub(crate) mod compare;
 pub(crate) mod compute;
 pub(crate) mod convert;
@@ -10,6 +12,9 @@ pub(crate) mod exchange;
 pub(crate) mod int;
 pub(crate) mod lanes;
 pub(crate) mod matrix;
+pub(crate) mod mbarrier;
 pub(crate) mod real;
 pub(crate) mod registers;
 pub(crate) mod warp;
+pub(crate) mod wgmma;
+pub(crate) mod world;

@@ -4,36 +4,30 @@
 //! place in the code, and the group that is furthest behind runs next; groups that meet merge. In
 //! code whose joins come after their branches (all structured code) this joins lanes at the
 //! earliest place where they can meet, needs no analysis of the control flow, and cannot miss a
-//! join, unlike a stack of post-dominators that a hand-written jump out of a loop confuses. Its one
-//! weakness, a group that spins on what a group further on will write, is stopped by the
-//! instruction limit.
+//! join, unlike a stack of post-dominators that a hand-written jump out of a loop confuses. A group
+//! that waits for an mbarrier lets the others go on. The rule's one weakness, a group that spins on
+//! what a group further on will write, is stopped by the instruction limit.
 
+use crate::clock::{Clocks, Layout, Who};
 use crate::error::{FaultKind, LaneFault};
+use crate::exec::bulk::Stores;
 use crate::exec::convert::{convert, convert_pair, flush_lanes};
 use crate::exec::copies::Copies;
+use crate::exec::mbarrier::{Flow, Tried, Wait};
 use crate::exec::registers::{Place, Registers};
+use crate::exec::wgmma::Groups;
+use crate::exec::world::World;
 use crate::ir::{Code, Inst, Op, Reg};
-use crate::memory::DeviceMemory;
-use crate::shared::{Shared, Who};
-
-/// What a warp may touch besides its own registers.
-pub(crate) struct World<'a> {
-    pub(crate) code: &'a Code,
-    pub(crate) parameters: &'a [u8],
-    pub(crate) constants: &'a [u8],
-    pub(crate) memory: &'a mut DeviceMemory,
-    pub(crate) shared: &'a mut Shared,
-    pub(crate) counters: &'a mut crate::counters::Counters,
-    /// How often each instruction ran in some lane.
-    pub(crate) executed: &'a mut [u64],
-    pub(crate) limit: u64,
-}
 
 /// Why a warp stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
     /// It stands at a barrier; `threads` is the count given, if any.
     Barrier { id: u32, threads: Option<u32>, wait: bool, line: u32 },
+    /// It asked for something that is not there yet, and goes on without.
+    Poll,
+    /// All its lanes wait; see [`Warp::waits`].
+    Parked,
     /// All lanes have ended.
     Done,
 }
@@ -41,17 +35,33 @@ pub(crate) enum Pause {
 /// A warp between two instructions.
 pub(crate) struct Warp {
     pub(crate) id: u32,
+    /// Its component of the clocks.
+    pub(crate) component: usize,
     pub(crate) registers: Registers,
-    /// (instruction, lanes), ascending by instruction; the first one runs.
+    /// (instruction, lanes), ascending by instruction.
     groups: Vec<(u32, u32)>,
+    /// The group that runs.
+    current: usize,
+    /// Lanes that wait, and what for.
+    parked: u32,
+    pub(crate) waits: Vec<Wait>,
+    /// The wait that failed last.
+    pub(crate) tried: Option<Tried>,
     /// Lanes that have not ended.
     pub(crate) running: u32,
-    /// What this warp knows of each warp's clock; see `shared.rs`.
-    pub(crate) clocks: Vec<u32>,
+    /// Lanes that stand before the cluster's barrier, and those that owe it a wait.
+    pub(crate) arrived: u32,
+    pub(crate) owing: u32,
+    /// What this warp knows; see `clock.rs`.
+    pub(crate) clocks: Clocks,
+    /// Its own clock when its lanes last met.
+    pub(crate) met: u32,
     pub(crate) copies: Copies,
+    pub(crate) stores: Stores,
+    pub(crate) products: Groups,
     pub(crate) local: Vec<u8>,
     pub(crate) local_written: Vec<bool>,
-    steps: u64,
+    pub(crate) steps: u64,
 }
 
 impl Warp {
@@ -59,11 +69,21 @@ impl Warp {
         let local = code.local_bytes as usize * 32;
         Self {
             id,
+            component: 0,
             registers: Registers::new(code),
             groups: Vec::new(),
+            current: 0,
+            parked: 0,
+            waits: Vec::new(),
+            tried: None,
             running: 0,
-            clocks: Vec::new(),
+            arrived: 0,
+            owing: 0,
+            clocks: Clocks::default(),
+            met: 0,
             copies: Copies::default(),
+            stores: Stores::default(),
+            products: Groups::default(),
             local: vec![0; local],
             local_written: vec![false; local],
             steps: 0,
@@ -71,32 +91,61 @@ impl Warp {
     }
 
     /// Back to the kernel's first instruction, with `lanes` threads.
-    pub(crate) fn reset(&mut self, code: &Code, place: &Place, lanes: u32) {
+    pub(crate) fn reset(&mut self, code: &Code, place: &Place, layout: &Layout, lanes: u32) {
+        self.component = layout.warp(place.rank as usize, self.id as usize);
         self.registers.reset(code, place);
         self.groups.clear();
         self.groups.push((0, lanes));
+        self.current = 0;
+        self.parked = 0;
+        self.waits.clear();
+        self.tried = None;
         self.running = lanes;
-        self.clocks.clear();
-        self.clocks.resize(place.warps as usize, 0);
-        self.clocks[self.id as usize] = 1;
+        (self.arrived, self.owing) = (0, 0);
+        self.clocks.reset(layout);
+        self.clocks.known[self.component] = 1;
+        self.met = 1;
         self.copies = Copies::default();
+        self.stores = Stores::default();
+        self.products = Groups::default();
         self.local_written.fill(false);
         self.steps = 0;
     }
 
     pub(crate) fn who(&self, lane: u32) -> Who<'_> {
-        Who { warp: self.id, lane, clocks: &self.clocks }
+        Who { warp: self.component, lane, clocks: &self.clocks, met: self.met }
     }
 
-    /// The instruction that runs next, for messages.
+    /// Others may know of all that this warp did before.
+    pub(crate) fn tick(&mut self) {
+        self.clocks.known[self.component] += 1;
+    }
+
+    /// As `tick`, and the warp's lanes know each other's accesses before.
+    pub(crate) fn meet(&mut self) {
+        self.tick();
+        self.met = self.clocks.known[self.component];
+    }
+
+    /// The instruction that runs, for messages.
     pub(crate) fn at(&self) -> usize {
-        self.groups.first().map_or(0, |group| group.0 as usize)
+        self.groups.get(self.current).map_or(0, |group| group.0 as usize)
     }
 
-    /// Runs until a barrier or the end.
+    /// The group that is furthest behind of those that do not wait.
+    fn next_group(&mut self) -> Option<usize> {
+        self.groups.iter().position(|group| group.1 & !self.parked != 0)
+    }
+
+    /// Runs until a barrier, a wait or the end.
     pub(crate) fn run(&mut self, world: &mut World) -> Result<Pause, LaneFault> {
         let code = world.code;
-        while let Some(&(at, mask)) = self.groups.first() {
+        self.parked = 0;
+        self.waits.clear();
+        while let Some(current) = self.next_group() {
+            self.current = current;
+            let (at, mask) = self.groups[current];
+            self.parked &= !mask;
             let inst = &code.body[at as usize];
             let active = match inst.guard {
                 None => mask,
@@ -108,28 +157,68 @@ impl Warp {
             if self.steps > world.limit {
                 return Err((None, FaultKind::Endless(world.limit)));
             }
-            match inst.op {
-                Op::Bra { target } => self.branch(at, mask, active, target),
-                Op::Exit => self.exit(at, mask, active),
-                Op::Bar { id, count, wait } if active != 0 => {
-                    let pause =
-                        self.barrier(inst, [id, count.unwrap_or(Reg::Sink)], wait, active, code)?;
-                    self.advance(at);
-                    return Ok(pause);
+            match self.execute(inst, at, [mask, active], world) {
+                Ok(Flow::Next) => {}
+                Ok(Flow::Stop(pause)) => return Ok(pause),
+                Ok(Flow::Wait(wait)) => self.park(wait, mask, inst, at, world),
+                // Lanes that wait elsewhere may still come.
+                Err((_, FaultKind::MemberMask { .. } | FaultKind::DivergentBarrier { .. }))
+                    if self.parked != 0 =>
+                {
+                    self.park(Wait::Lanes { line: inst.line }, mask, inst, at, world);
                 }
-                _ => {
-                    if active != 0 {
-                        self.step(inst, active, world)?;
-                    }
-                    self.advance(at);
-                }
+                Err(fault) => return Err(fault),
             }
         }
-        Ok(Pause::Done)
+        Ok(if self.groups.is_empty() { Pause::Done } else { Pause::Parked })
+    }
+
+    /// The instruction has not happened; it is tried again when the warp has its next turn.
+    fn park(&mut self, wait: Wait, mask: u32, inst: &Inst, at: u32, world: &mut World) {
+        world.counters.instructions[inst.class as usize] -= 1;
+        world.executed[at as usize] -= 1;
+        self.steps -= 1;
+        self.parked |= mask;
+        self.waits.push(wait);
+    }
+
+    fn execute(
+        &mut self,
+        inst: &Inst,
+        at: u32,
+        [mask, active]: [u32; 2],
+        world: &mut World,
+    ) -> Result<Flow, LaneFault> {
+        let code = world.code;
+        let mut flow = Flow::Next;
+        match &inst.op {
+            Op::Bra { target } => {
+                self.branch(at, mask, active, *target);
+                return Ok(flow);
+            }
+            Op::Exit => {
+                self.exit(at, mask, active)?;
+                return Ok(flow);
+            }
+            _ if active == 0 => {}
+            Op::Bar { id, count, wait } => {
+                let operands = [*id, count.unwrap_or(Reg::Sink)];
+                flow = Flow::Stop(self.barrier(inst, operands, *wait, active, code)?);
+            }
+            Op::Async(op) => flow = self.asynchronous(op, inst.line, active, world)?,
+            _ => {
+                self.step(inst, active, world)?;
+                self.registers.check_flights(code)?;
+            }
+        }
+        if !matches!(flow, Flow::Wait(_)) {
+            self.advance(at);
+        }
+        Ok(flow)
     }
 
     fn advance(&mut self, at: u32) {
-        self.groups[0].0 = at + 1;
+        self.groups[self.current].0 = at + 1;
         if self.groups.len() > 1 {
             self.settle();
         }
@@ -148,18 +237,20 @@ impl Warp {
 
     fn branch(&mut self, at: u32, mask: u32, taken: u32, target: u32) {
         if taken == mask {
-            self.groups[0].0 = target;
+            self.groups[self.current].0 = target;
         } else {
-            self.groups[0] = (at + 1, mask & !taken);
+            self.groups[self.current] = (at + 1, mask & !taken);
             self.groups.push((target, taken));
         }
         self.settle();
     }
 
-    fn exit(&mut self, at: u32, mask: u32, leaving: u32) {
+    fn exit(&mut self, at: u32, mask: u32, leaving: u32) -> Result<(), LaneFault> {
+        self.stores.check_end(leaving)?;
         self.running &= !leaving;
-        self.groups[0] = (at + 1, mask & !leaving);
+        self.groups[self.current] = (at + 1, mask & !leaving);
         self.settle();
+        Ok(())
     }
 
     fn barrier(
@@ -260,15 +351,19 @@ impl Warp {
             Op::Unpack { d, a, n, bits } => self.unpack(&d[..*n as usize], *a, *bits, active, code),
             Op::Trap => Err((Some(active.trailing_zeros()), FaultKind::Trap)),
             Op::WarpBar { mask } => self.warp_barrier(*mask, active, code),
-            Op::Nop | Op::Bra { .. } | Op::Exit | Op::Bar { .. } => Ok(()),
+            Op::Nop | Op::Bra { .. } | Op::Exit | Op::Bar { .. } | Op::Async(_) => Ok(()),
             Op::Ld { .. } | Op::St { .. } | Op::Atom { .. } => self.access(&inst.op, active, world),
             Op::CpAsync { .. } | Op::CpCommit | Op::CpWait { .. } | Op::CpWaitAll => {
                 self.copy(&inst.op, active, world)
             }
-            Op::Ldmatrix { .. } | Op::Mma { .. } => self.matrix(&inst.op, active, world),
-            Op::Shfl { .. } | Op::Vote { .. } | Op::Redux { .. } | Op::Activemask { .. } => {
-                self.exchange(&inst.op, active, code)
+            Op::Ldmatrix { .. } | Op::Stmatrix { .. } | Op::Mma { .. } => {
+                self.matrix(&inst.op, active, world)
             }
+            Op::Shfl { .. }
+            | Op::Vote { .. }
+            | Op::Redux { .. }
+            | Op::Activemask { .. }
+            | Op::Elect { .. } => self.exchange(&inst.op, active, code),
         }
     }
 
@@ -278,7 +373,7 @@ impl Warp {
         let mask = self.uniform(mask, active, code, "the member mask")?;
         self.members("bar.warp.sync", mask, active)?;
         if mask & self.running == self.running {
-            self.clocks[self.id as usize] += 1;
+            self.meet();
         }
         Ok(())
     }

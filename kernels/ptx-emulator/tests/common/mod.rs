@@ -12,6 +12,8 @@ pub enum Arg {
     U64(u64),
     /// A float.
     F32(f32),
+    /// A tensor map.
+    Map([u8; 128]),
 }
 
 pub struct Gpu {
@@ -21,6 +23,11 @@ pub struct Gpu {
 impl Gpu {
     pub fn new() -> Self {
         Self { machine: Machine::new(DeviceConfig::default()) }
+    }
+
+    /// A device of Hopper's family.
+    pub fn hopper() -> Self {
+        Self { machine: Machine::new(DeviceConfig::hopper()) }
     }
 
     /// Device memory with these values.
@@ -96,10 +103,15 @@ impl Gpu {
         let kernel = module.kernel(name).expect("the kernel is in the file");
         let mut block = Vec::new();
         for arg in args {
-            let (size, bits) = match *arg {
-                Arg::U32(value) => (4, u64::from(value)),
+            let (size, bits) = match arg {
+                Arg::U32(value) => (4, u64::from(*value)),
                 Arg::F32(value) => (4, u64::from(value.to_bits())),
-                Arg::U64(value) => (8, value),
+                Arg::U64(value) => (8, *value),
+                Arg::Map(bytes) => {
+                    block.resize(block.len().next_multiple_of(64), 0);
+                    block.extend_from_slice(bytes);
+                    continue;
+                }
             };
             block.resize(block.len().next_multiple_of(size), 0);
             block.extend_from_slice(&bits.to_le_bytes()[..size]);
@@ -173,4 +185,44 @@ pub fn fault_of(body: &str, threads: u32) -> Fault {
 /// Only the kind of [`fault_of`].
 pub fn kind_of(body: &str, threads: u32) -> FaultKind {
     fault_of(body, threads).kind
+}
+
+/// As [`kernel`] for sm_90a, with 1,024-aligned shared memory `tile` of 64 KiB, two mbarriers
+/// `first` and `second`, and two tensor maps `map_a` and `map_b`.
+pub fn hopper_kernel(directives: &str, body: &str) -> String {
+    format!(
+        ".version 8.0\n.target sm_90a\n.address_size 64\n\
+         .visible .entry k(.param .u64 p_out, .param .u64 p_in,\n\
+         .param .align 64 .b8 map_a[128], .param .align 64 .b8 map_b[128])\n{directives}\n{{\n\
+         .shared .align 1024 .b8 tile[65536]; .shared .align 8 .b64 first; \
+         .shared .align 8 .b64 second;\n\
+         .reg .b32 %a, %b, %c, %d, %r, %lane, %t<8>;\n\
+         .reg .b64 %wa, %wb, %wc, %wr, %out, %in, %w<4>;\n\
+         .reg .b16 %h<8>;\n.reg .f32 %f<16>;\n.reg .pred %p, %q, %s;\n\
+         ld.param.u64 %out, [p_out]; ld.param.u64 %in, [p_in]; mov.u32 %lane, %tid.x;\n\
+         {body}\nret;\n}}\n"
+    )
+}
+
+/// Runs a [`hopper_kernel`] that takes no tensor maps.
+pub fn run_hopper(
+    gpu: &mut Gpu,
+    body: &str,
+    shape: Shape,
+    out: u64,
+) -> Result<Report, LaunchError> {
+    let none = Arg::Map([0; 128]);
+    let args = [Arg::U64(out), Arg::U64(out), none, none];
+    gpu.try_launch(&hopper_kernel("", body), "k", shape, &args)
+}
+
+/// The fault of a [`hopper_kernel`] that takes no tensor maps.
+pub fn hopper_fault(body: &str, threads: u32) -> Fault {
+    let mut gpu = Gpu::hopper();
+    let out = gpu.room(4096);
+    match run_hopper(&mut gpu, body, one_cta(threads), out) {
+        Err(LaunchError::Fault(fault)) => *fault,
+        Err(other) => panic!("refused: {other}"),
+        Ok(_) => panic!("no fault was found in:\n{body}"),
+    }
 }

@@ -1,5 +1,7 @@
 //! Tokens to a tree: file level and statements. Names are resolved later, in `decode`.
 
+mod operands;
+
 use crate::ast::{Instruction, Kernel, Module, Operand, Space, Statement, Variable};
 use crate::error::SourceError;
 use crate::lexer::{Spanned, Token, tokens};
@@ -143,18 +145,18 @@ impl<'a> Parser<'a> {
             }
             self.expect(')')?;
         }
-        let mut max_threads = None;
+        let (mut max_threads, mut cluster) = (None, None);
         while let Some(Token::Word(word)) = self.peek() {
             self.at += 1;
             match word {
                 ".maxntid" | ".reqntid" => {
-                    let mut threads = self.integer("a number of threads")?;
-                    while self.accept(',') {
-                        threads = threads.saturating_mul(self.integer("a number of threads")?);
-                    }
-                    max_threads = Some(u32::try_from(threads).unwrap_or(u32::MAX));
+                    max_threads = Some(self.sizes()?.into_iter().fold(1, u32::saturating_mul));
                 }
-                ".minnctapersm" | ".maxnreg" => drop(self.integer("a number")?),
+                ".reqnctapercluster" => cluster = Some(self.sizes()?),
+                ".explicitcluster" => {}
+                ".minnctapersm" | ".maxnreg" | ".maxclusterrank" => {
+                    self.integer("a number")?;
+                }
                 _ => {
                     self.at -= 1;
                     return self.error(format!("directive {word} is not supported"));
@@ -162,7 +164,20 @@ impl<'a> Parser<'a> {
             }
         }
         let body = self.body()?;
-        Ok(Kernel { name, parameters, max_threads, body, line })
+        Ok(Kernel { name, parameters, max_threads, cluster, body, line })
+    }
+
+    /// Sizes along x, y and z; those that are not written are 1.
+    fn sizes(&mut self) -> Parsed<[u32; 3]> {
+        let mut sizes = [1; 3];
+        for (axis, size) in sizes.iter_mut().enumerate() {
+            if axis > 0 && !self.accept(',') {
+                break;
+            }
+            let number = self.integer("a size")?;
+            *size = u32::try_from(number).unwrap_or(u32::MAX);
+        }
+        Ok(sizes)
     }
 
     fn body(&mut self) -> Parsed<Vec<Statement<'a>>> {
@@ -312,79 +327,6 @@ impl<'a> Parser<'a> {
         let operands = self.operands(';')?;
         self.expect(';')?;
         Ok(Instruction { guard, name, operands, line })
-    }
-
-    fn operands(&mut self, end: char) -> Parsed<Vec<Operand<'a>>> {
-        let mut out = Vec::new();
-        if self.peek() == Some(Token::Punct(end)) {
-            return Ok(out);
-        }
-        loop {
-            let first = self.operand()?;
-            if self.accept('|') {
-                let second = self.atom()?;
-                out.push(Operand::Pair(Box::new(first), Box::new(second)));
-            } else {
-                out.push(first);
-            }
-            if !self.accept(',') {
-                return Ok(out);
-            }
-        }
-    }
-
-    fn operand(&mut self) -> Parsed<Operand<'a>> {
-        if self.accept('{') {
-            let list = self.list()?;
-            self.expect('}')?;
-            return Ok(Operand::List(list));
-        }
-        if self.accept('[') { self.address() } else { self.atom() }
-    }
-
-    /// Lists do not nest, so this does not recurse.
-    fn list(&mut self) -> Parsed<Vec<Operand<'a>>> {
-        let mut out = vec![self.atom()?];
-        while self.accept(',') {
-            out.push(self.atom()?);
-        }
-        Ok(out)
-    }
-
-    fn atom(&mut self) -> Parsed<Operand<'a>> {
-        if self.accept('!') {
-            return Ok(Operand::Not(self.word("a predicate")?));
-        }
-        let minus = self.accept('-');
-        let operand = match (self.next(), minus) {
-            (Some(Token::Word(word)), false) => Operand::Name(word),
-            (Some(Token::Int(value)), false) => Operand::Int(value),
-            (Some(Token::Int(value)), true) => Operand::Int(value.wrapping_neg()),
-            (Some(Token::Float(value)), false) => Operand::Float(value),
-            (Some(Token::Float(value)), true) => Operand::Float(-value),
-            (Some(Token::F32(bits)), false) => Operand::F32(bits),
-            (Some(Token::F64(bits)), false) => Operand::F64(bits),
-            _ => {
-                self.at -= 1;
-                return self.unexpected("an operand");
-            }
-        };
-        Ok(operand)
-    }
-
-    fn address(&mut self) -> Parsed<Operand<'a>> {
-        let base = self.atom()?;
-        let mut offset = 0;
-        let plus = self.accept('+');
-        let minus = self.accept('-');
-        if plus || minus {
-            let Ok(magnitude) = i64::try_from(self.integer("an offset")?) else {
-                return self.error("the offset is too large");
-            };
-            offset = if minus { -magnitude } else { magnitude };
-        }
-        self.expect(']')?;
-        Ok(Operand::Address(Box::new(base), offset))
     }
 }
 
