@@ -19,8 +19,10 @@ pub struct AdapterReport {
     pub api: String,
     /// Driver and version.
     pub driver: String,
-    /// Bytes that one binding may have: the largest region of planned memory.
+    /// Bytes that a kernel may see of one buffer: the largest operand.
     pub max_binding_bytes: u64,
+    /// Bytes of the largest buffer: the largest region of planned memory.
+    pub max_buffer_bytes: u64,
     /// Storage buffers that one kernel may bind.
     pub max_storage_buffers: u32,
     /// Threads of a workgroup.
@@ -39,7 +41,7 @@ pub struct AdapterReport {
 
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = self.max_binding_bytes >> 20;
+        let mib = self.max_buffer_bytes >> 20;
         write!(f, "{}: {} ({}, {}, {})", self.number, self.name, self.kind, self.api, self.driver)?;
         write!(f, ", regions up to {mib} MiB, workgroups of {}", self.max_workgroup_threads)?;
         match &self.unusable {
@@ -76,6 +78,7 @@ pub(super) fn report(number: usize, adapter: &wgpu::Adapter) -> AdapterReport {
         api: format!("{:?}", info.backend).to_lowercase(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         max_binding_bytes: binding_bytes(&limits),
+        max_buffer_bytes: limits.max_buffer_size,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_workgroup_threads: limits.max_compute_invocations_per_workgroup,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -147,6 +150,7 @@ mod tests {
             api: String::from("vulkan"),
             driver: String::new(),
             max_binding_bytes: 1 << 30,
+            max_buffer_bytes: 1 << 30,
             max_storage_buffers: 8,
             max_workgroup_threads: 256,
             max_workgroup_bytes: 16384,
