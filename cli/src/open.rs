@@ -137,6 +137,17 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Puts what computes into a RUN.toml's settings, where they do not say it themselves.
+    pub fn fill(&self, table: &mut toml::Table) {
+        table.entry("backend").or_insert(self.backend.to_string().into());
+        if let Some(device) = &self.device {
+            table.entry("device").or_insert(device.clone().into());
+        }
+        if let Some(threads) = self.threads {
+            table.entry("threads").or_insert(i64::try_from(threads).unwrap_or(i64::MAX).into());
+        }
+    }
+
     /// What a run computes with.
     pub fn of(config: &RunConfig) -> Machine {
         let RunConfig { backend, device, threads, .. } = config;
@@ -173,7 +184,7 @@ pub fn device(machine: &Machine) -> anyhow::Result<Device> {
     let options = Options {
         threads: threads.unwrap_or(0) as usize,
         device: name.clone(),
-        kernel_cache: Some(bundled::cache().join("kernels")),
+        kernel_cache: Some(bundled::cache_folder().join("kernels")),
         progress: Some(tell()),
         ..Options::default()
     };

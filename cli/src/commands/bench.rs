@@ -36,6 +36,8 @@ enum What {
     Train(TrainArgs),
     /// Every op of a training step, on shapes like a small model's.
     Ops(OpsArgs),
+    /// Rows read, rendered and tokenised.
+    Data(super::bench_data::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -117,6 +119,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Train(args) => println!("{}", train(&args)?),
         What::Ops(args) => bench_ops(&args)?,
+        What::Data(args) => super::bench_data::run(&args)?,
     }
     Ok(())
 }

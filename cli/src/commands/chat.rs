@@ -19,7 +19,8 @@ pub struct Args {
     /// An adapter folder.
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// The template around each question [default: the one the adapter was trained with].
+    /// The template around each question [default: the one the adapter was trained with,
+    /// else the model's own chat template].
     #[arg(long)]
     template: Option<String>,
     #[command(flatten)]

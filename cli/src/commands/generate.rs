@@ -24,7 +24,8 @@ pub struct Args {
     /// Give the prompt to the model as it is, without a template.
     #[arg(long)]
     raw: bool,
-    /// The template around the prompt [default: the one the adapter was trained with].
+    /// The template around the prompt [default: the one the adapter was trained with,
+    /// else the model's own chat template].
     #[arg(long)]
     template: Option<String>,
     /// Print text, tokens and why it stopped as JSON.

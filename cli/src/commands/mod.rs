@@ -1,15 +1,19 @@
 //! The subcommands, one small file each.
 
 mod bench;
+mod bench_data;
 mod chat;
+mod compare;
 mod data;
 mod doctor;
 mod eval;
 mod export;
 mod generate;
+mod judge;
 mod plan;
 mod pretrain;
 mod score;
+mod sweep;
 mod train;
 mod verify;
 
@@ -42,6 +46,13 @@ enum Command {
     Score(score::Args),
     /// Measure how good a model's answers are.
     Eval(Box<eval::Args>),
+    /// Compare prompting, fine-tuning and a plain classifier on your labelled rows.
+    Compare(compare::Args),
+    /// Try settings of a run, choose by the validation rows, test once.
+    Sweep(sweep::Args),
+    /// Have answers graded or compared by a model, an endpoint or a person.
+    #[command(subcommand)]
+    Judge(judge::Judge),
     /// Answer one prompt.
     Generate(generate::Args),
     /// Talk with a model.
@@ -68,6 +79,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args).map(|()| 0),
         Command::Eval(args) => eval::run(*args),
+        Command::Compare(args) => compare::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Judge(command) => judge::run(command),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),
