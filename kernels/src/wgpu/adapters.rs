@@ -115,8 +115,10 @@ pub(super) fn choose(list: &[AdapterReport], wanted: Option<&str>) -> Result<usi
     }
     let names = || list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if let Some(wanted) = wanted {
-        let hit = |a: &&AdapterReport| {
-            a.name.to_lowercase().contains(&wanted.to_lowercase()) || wanted.parse() == Ok(a.number)
+        // A number is never a part of a name: many names have digits.
+        let hit = |a: &&AdapterReport| match wanted.parse::<usize>() {
+            Ok(number) => a.number == number,
+            Err(_) => a.name.to_lowercase().contains(&wanted.to_lowercase()),
         };
         return match list.iter().find(hit) {
             Some(AdapterReport { unusable: Some(why), name, .. }) => {
@@ -171,6 +173,9 @@ mod tests {
         assert_eq!(choose(&list, None), Ok(2));
         assert_eq!(choose(&list, Some("iris")), Ok(1));
         assert_eq!(choose(&list, Some("0")), Ok(0));
+        list[0].name = String::from("llvmpipe (LLVM 15.0.1, 256 bits)");
+        assert_eq!(choose(&list, Some("1")), Ok(1));
+        assert!(choose(&list, Some("5")).is_err());
         list[2].unusable = Some(String::from("too small"));
         assert_eq!(choose(&list, None), Ok(1));
         assert!(choose(&list, Some("radeon")).is_err());
