@@ -4,14 +4,17 @@
 use std::sync::{Arc, OnceLock};
 
 use paddock_core::backend::Backend;
+use paddock_core::batch::Batch;
 use paddock_core::error::Error;
+use paddock_core::forest::{Entry, Forest, Segment};
 use paddock_core::plan::RegionSizes;
 use paddock_core::slot::{Region, Slot};
-use paddock_core::weights::Weights;
-use paddock_kernels::Options;
+use paddock_core::weights::{Dtype, Mat, WeightView, Weights};
 use paddock_kernels::ops::draw::Size;
-use paddock_kernels::ops::{Draw, Expected, compare, table};
-use paddock_kernels::wgpu::{Gpu, Wgpu, describe_adapters};
+use paddock_kernels::ops::whole::verify_steps;
+use paddock_kernels::ops::{Case, Draw, Expected, Verdict, compare, table, verify};
+use paddock_kernels::wgpu::{Gpu, Tier, Wgpu, describe_adapters};
+use paddock_kernels::{Device, Options};
 use proptest::prelude::*;
 
 /// The device, opened once; none where there is no adapter, said loudly.
@@ -60,15 +63,73 @@ fn every_op_equals_the_reference_on_large_shapes() {
 }
 
 #[test]
+fn every_tier_equals_the_reference() {
+    if gpu().is_none() {
+        return;
+    }
+    let mut tested = Vec::new();
+    for tier in Tier::ALL {
+        let Ok(gpu) = Gpu::with_tier(&Options::default(), tier) else {
+            eprintln!("SKIPPED: the tier \"{tier}\" is not tested: the adapter does not offer it");
+            continue;
+        };
+        let device = Device::Wgpu(gpu);
+        let mut judge = |verdict: Verdict| assert!(verdict.passes(), "{tier}: {verdict:?}");
+        verify(&device, 20..22, Size::Small, &mut judge).unwrap();
+        verify_steps(&device, 3, &mut judge).unwrap();
+        tested.push(tier);
+    }
+    assert!(tested.contains(&Tier::Plain), "{tested:?}");
+}
+
+/// Products of many tiles have a kernel of their own.
+#[test]
+fn large_products_equal_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    let mut large = 0;
+    for op in table().iter().filter(|op| op.name.starts_with("matmul")) {
+        for seed in 0..6 {
+            let case = (op.draw)(&mut Draw::new(seed, Size::Large));
+            let numbers = case.shape.split(' ').filter_map(|word| word.parse::<u32>().ok());
+            let tiles: Vec<u32> = numbers.map(|n| n.div_ceil(128)).collect();
+            if tiles[0] * tiles[1] < 24 {
+                continue;
+            }
+            large += 1;
+            let expected = Expected::of(&case).unwrap();
+            let mut wgpu = Wgpu::on(gpu.clone(), case.weights()).unwrap();
+            for verdict in compare(op, &case, &expected, &mut wgpu).unwrap() {
+                assert!(verdict.passes(), "seed {seed}: {verdict:?}");
+            }
+        }
+    }
+    assert!(large >= 2, "only {large} large products drawn");
+}
+
+fn bits(case: &Case, wgpu: &mut Wgpu<'_>) -> Vec<u32> {
+    case.run(wgpu).unwrap().concat().iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn where_long_kernels_are_cut_changes_no_bit() {
+    let Some(gpu) = gpu() else { return };
+    for op in table() {
+        let case = (op.draw)(&mut Draw::new(11, Size::Small));
+        let whole =
+            bits(&case, &mut Wgpu::on(gpu.clone(), case.weights()).unwrap().with_work(u64::MAX));
+        // Every workgroup in a dispatch of its own.
+        let cut = bits(&case, &mut Wgpu::on(gpu.clone(), case.weights()).unwrap().with_work(1));
+        assert_eq!(whole, cut, "{}", op.name);
+    }
+}
+
+#[test]
 fn two_runs_give_the_same_bits() {
     let Some(gpu) = gpu() else { return };
     for op in table() {
         let case = (op.draw)(&mut Draw::new(7, Size::Small));
-        let [first, second] = [0, 1].map(|_| {
-            let mut wgpu = Wgpu::on(gpu.clone(), case.weights()).unwrap();
-            let outputs = case.run(&mut wgpu).unwrap().concat();
-            outputs.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
-        });
+        let [first, second] =
+            [0, 1].map(|_| bits(&case, &mut Wgpu::on(gpu.clone(), case.weights()).unwrap()));
         assert_eq!(first, second, "{}", op.name);
     }
 }
@@ -85,7 +146,7 @@ fn weights_larger_than_a_binding_are_cut() {
             // Small enough to cut the weight, large enough for every region.
             let region = Region::ALL.iter().map(|&r| 4 * case.sizes.len(r)).max().unwrap_or(0);
             let weight = case.weights().bytes();
-            let most = region.max(weight / 3 + 2000);
+            let most = region.max(weight / 3 + 2000).next_multiple_of(512);
             let mut wgpu = Wgpu::with_binding_limit(gpu.clone(), case.weights(), most).unwrap();
             for verdict in compare(op, &case, &expected, &mut wgpu).unwrap() {
                 assert!(verdict.passes(), "seed {seed}: {verdict:?}");
@@ -94,14 +155,57 @@ fn weights_larger_than_a_binding_are_cut() {
     }
 }
 
+/// Regions larger than a binding are bound in windows.
 #[test]
-fn a_region_beyond_a_binding_is_refused_in_words() {
+fn regions_larger_than_a_binding_are_bound_in_windows() {
+    let Some(gpu) = gpu() else { return };
+    let mut windows = 0;
+    for op in table() {
+        for seed in 0..2 {
+            let case = (op.draw)(&mut Draw::new(seed, Size::Small));
+            let expected = Expected::of(&case).unwrap();
+            // Twice the longest slot, so that every operand fits, and not more than the weights call for.
+            let slots = case.inputs.iter().map(|(slot, _)| 4 * slot.len).max().unwrap_or(0);
+            let most = (2 * slots).max(case.weights().bytes() + 64).next_multiple_of(512) + 512;
+            windows += Region::ALL.iter().filter(|&&r| 4 * case.sizes.len(r) > most).count();
+            let mut wgpu = Wgpu::with_binding_limit(gpu.clone(), case.weights(), most).unwrap();
+            for verdict in compare(&op, &case, &expected, &mut wgpu).unwrap() {
+                assert!(verdict.passes(), "seed {seed}: {verdict:?}");
+            }
+        }
+    }
+    assert!(windows > 10, "only {windows} regions were larger than their binding");
+}
+
+/// Ranges that no binding holds go through in pieces.
+#[test]
+fn long_ranges_go_through_in_pieces() {
+    let Some(gpu) = gpu() else { return };
+    for name in ["add", "accumulate", "norm_squared", "adamw"] {
+        let op = table().into_iter().find(|op| op.name == name).unwrap();
+        let case = (op.draw)(&mut Draw::new(2, Size::Large));
+        let expected = Expected::of(&case).unwrap();
+        let most = 64 << 10;
+        assert!(case.inputs[0].0.len * 4 > most, "{name} is short");
+        let mut wgpu = Wgpu::with_binding_limit(gpu.clone(), case.weights(), most).unwrap();
+        for verdict in compare(&op, &case, &expected, &mut wgpu).unwrap() {
+            assert!(verdict.passes(), "{verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn an_operand_beyond_a_binding_is_refused_in_words() {
     let Some(gpu) = gpu() else { return };
     let mut wgpu = Wgpu::with_binding_limit(gpu, Weights::default(), 1 << 20).unwrap();
     let mut sizes = RegionSizes::default();
     sizes.grow(Region::Acts, 1 << 20);
-    let Err(Error::Device(message)) = wgpu.reserve(&sizes) else { panic!("not refused") };
-    assert!(message.contains("Acts needs 4 MiB") && message.contains("micro-batch"), "{message}");
+    wgpu.reserve(&sizes).unwrap();
+    let slot = Slot::new(Region::Acts, 0, 1 << 19);
+    let Err(Error::Device(message)) = wgpu.swiglu_forward(slot, slot, slot) else {
+        panic!("not refused")
+    };
+    assert!(message.contains("of 2 MiB") && message.contains("micro-batch"), "{message}");
 }
 
 #[test]
@@ -130,6 +234,38 @@ fn values_that_are_not_numbers_stay_so() {
         let out = &case.run(&mut wgpu).unwrap()[0];
         let bad = out.iter().filter(|x| x.is_nan()).count();
         assert_eq!(bad, out.len(), "{name}");
+    }
+}
+
+/// Every bit pattern of f16 and bf16, subnormal ones too, is widened exactly.
+#[test]
+fn sixteen_bit_weights_are_widened_exactly() {
+    let Some(gpu) = gpu() else { return };
+    let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let segments = vec![Segment { start: 0, len: 256, parent: None }];
+    let entries = vec![Entry { position: 0, target: 0, weight: 1.0 }];
+    let forest = Forest { tokens: (0..256).collect(), segments, entries };
+    let batch = Batch::from_forest(&forest, 256).unwrap();
+    for dtype in [Dtype::F16, Dtype::Bf16] {
+        let mut weights = Weights::default();
+        let (name, rows, cols) = (String::from("all"), 256, 256);
+        let weight = weights.push(WeightView { name, dtype, rows, cols, bytes: &bytes });
+        let mut wgpu = Wgpu::on(gpu.clone(), weights).unwrap();
+        let mut sizes = RegionSizes::default();
+        let out = sizes.take(Region::Acts, 1 << 16);
+        wgpu.reserve(&sizes).unwrap();
+        wgpu.set_batch(&batch).unwrap();
+        wgpu.embed_forward(out, Mat::frozen(weight, rows, cols)).unwrap();
+        let mut found = vec![0.0; 1 << 16];
+        wgpu.download(out, &mut found).unwrap();
+        for (bits, found) in (0..=u16::MAX).zip(found) {
+            let expected = match dtype {
+                Dtype::F16 => half::f16::from_bits(bits).to_f32(),
+                _ => half::bf16::from_bits(bits).to_f32(),
+            };
+            let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+            assert!(same, "{dtype:?} {bits:#06x}: {found:e} instead of {expected:e}");
+        }
     }
 }
 

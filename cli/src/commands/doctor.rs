@@ -37,7 +37,8 @@ fn print_adapter(a: &AdapterReport) {
     println!("  {}  {} ({}, {})", a.number, a.name, a.kind, a.api);
     println!("     driver   {}", a.driver);
     println!(
-        "     limits   {} a region, {} buffers a kernel, workgroups of {} threads and {}",
+        "     limits   {} a region, {} an operand, {} buffers a kernel, workgroups of {} threads and {}",
+        bytes(a.max_buffer_bytes),
         bytes(a.max_binding_bytes),
         a.max_storage_buffers,
         a.max_workgroup_threads,
@@ -62,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let adapter = |a: &AdapterReport| {
             json!({
                 "number": a.number, "name": a.name, "kind": a.kind, "api": a.api, "driver": a.driver,
-                "max_binding_bytes": a.max_binding_bytes,
+                "max_binding_bytes": a.max_binding_bytes, "max_buffer_bytes": a.max_buffer_bytes,
                 "max_workgroup_threads": a.max_workgroup_threads,
                 "tiers": a.tiers.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "tier": tier(a), "cooperative_matrix": a.cooperative_matrix, "unusable": a.unusable,

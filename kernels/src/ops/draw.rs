@@ -60,7 +60,7 @@ impl Draw {
         match self.size {
             Size::Small => self.int(1, small),
             Size::Large => self.int(large - large / 8, large + large / 8),
-            Size::Real => 8 * large,
+            Size::Real => 6 * large,
         }
     }
 

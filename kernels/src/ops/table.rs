@@ -155,7 +155,7 @@ fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
         (Size::Large, 0) => (d.extent(1, 400), d.int(4, 64), d.extent(1, 300)),
         (Size::Large, 1) => (d.extent(1, 300), d.extent(1, 400), d.int(4, 64)),
         (Size::Large, 2) => (d.int(1, 9), d.extent(1, 700), d.extent(1, 700)),
-        (Size::Large, _) => (d.extent(1, 160), d.extent(1, 200), d.extent(1, 420)),
+        (Size::Large, _) => (d.extent(1, 720), d.extent(1, 760), d.extent(1, 40)),
         (Size::Small, 0) => (d.int(1, 9), d.int(1, 70), d.int(380, 800)),
         (Size::Small, 1) => (d.int(1, 60), d.int(1, 400), d.int(1, 20)),
         (Size::Small, 2) => (d.int(360, 800), d.int(1, 40), d.int(1, 40)),

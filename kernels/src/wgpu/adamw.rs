@@ -6,7 +6,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const STEP: Kernel = Kernel {
     stem: "adamw",
@@ -24,6 +24,14 @@ impl Wgpu<'_> {
         v: Slot,
         a: AdamW,
     ) -> Result<()> {
+        for (first, len) in self.pieces(param.len) {
+            let [param, grad, m, v] = [param, grad, m, v].map(|slot| slot.part(first, len));
+            self.run_adamw_piece([param, grad, m, v], a)?;
+        }
+        Ok(())
+    }
+
+    fn run_adamw_piece(&mut self, [param, grad, m, v]: [Slot; 4], a: AdamW) -> Result<()> {
         let t = i32::try_from(a.t).unwrap_or(i32::MAX);
         let correct1 = 1.0 - a.beta1.powi(t);
         let correct2 = (1.0 - a.beta2.powi(t)).sqrt();
@@ -46,10 +54,10 @@ impl Wgpu<'_> {
         self.launch(&Launch {
             kernel: STEP,
             operands: &[
-                ("param", place(param)),
-                ("grad", place(grad)),
-                ("moment1", place(m)),
-                ("moment2", place(v)),
+                ("param", self.place(param)),
+                ("grad", self.place(grad)),
+                ("moment1", self.place(m)),
+                ("moment2", self.place(v)),
             ],
             weight: Source::None,
             tile: Tile::default(),

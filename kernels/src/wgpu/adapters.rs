@@ -19,8 +19,10 @@ pub struct AdapterReport {
     pub api: String,
     /// Driver and version.
     pub driver: String,
-    /// Bytes that one binding may have: the largest region of planned memory.
+    /// Bytes that a kernel may see of one buffer: the largest operand.
     pub max_binding_bytes: u64,
+    /// Bytes of the largest buffer: the largest region of planned memory.
+    pub max_buffer_bytes: u64,
     /// Storage buffers that one kernel may bind.
     pub max_storage_buffers: u32,
     /// Threads of a workgroup.
@@ -39,7 +41,7 @@ pub struct AdapterReport {
 
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = self.max_binding_bytes >> 20;
+        let mib = self.max_buffer_bytes >> 20;
         write!(f, "{}: {} ({}, {}, {})", self.number, self.name, self.kind, self.api, self.driver)?;
         write!(f, ", regions up to {mib} MiB, workgroups of {}", self.max_workgroup_threads)?;
         match &self.unusable {
@@ -76,6 +78,7 @@ pub(super) fn report(number: usize, adapter: &wgpu::Adapter) -> AdapterReport {
         api: format!("{:?}", info.backend).to_lowercase(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         max_binding_bytes: binding_bytes(&limits),
+        max_buffer_bytes: limits.max_buffer_size,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_workgroup_threads: limits.max_compute_invocations_per_workgroup,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -112,8 +115,10 @@ pub(super) fn choose(list: &[AdapterReport], wanted: Option<&str>) -> Result<usi
     }
     let names = || list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     if let Some(wanted) = wanted {
-        let hit = |a: &&AdapterReport| {
-            a.name.to_lowercase().contains(&wanted.to_lowercase()) || wanted.parse() == Ok(a.number)
+        // A number is never a part of a name: many names have digits.
+        let hit = |a: &&AdapterReport| match wanted.parse::<usize>() {
+            Ok(number) => a.number == number,
+            Err(_) => a.name.to_lowercase().contains(&wanted.to_lowercase()),
         };
         return match list.iter().find(hit) {
             Some(AdapterReport { unusable: Some(why), name, .. }) => {
@@ -147,6 +152,7 @@ mod tests {
             api: String::from("vulkan"),
             driver: String::new(),
             max_binding_bytes: 1 << 30,
+            max_buffer_bytes: 1 << 30,
             max_storage_buffers: 8,
             max_workgroup_threads: 256,
             max_workgroup_bytes: 16384,
@@ -167,6 +173,9 @@ mod tests {
         assert_eq!(choose(&list, None), Ok(2));
         assert_eq!(choose(&list, Some("iris")), Ok(1));
         assert_eq!(choose(&list, Some("0")), Ok(0));
+        list[0].name = String::from("llvmpipe (LLVM 15.0.1, 256 bits)");
+        assert_eq!(choose(&list, Some("1")), Ok(1));
+        assert!(choose(&list, Some("5")).is_err());
         list[2].unusable = Some(String::from("too small"));
         assert_eq!(choose(&list, None), Ok(1));
         assert!(choose(&list, Some("radeon")).is_err());

@@ -8,7 +8,7 @@ use paddock_core::slot::Slot;
 use super::Wgpu;
 use super::memory::Place;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 use super::tables::VisibilityTables;
 
 const fn kernel(entry: &'static str) -> Kernel {
@@ -84,11 +84,11 @@ impl Wgpu<'_> {
             [self.at(q)?, self.at(k)?, self.at(v)?, self.at(out)?, self.at(lse)?, 0, 0, 0, 0];
         let params = params(offsets, heads, n, self.tables.visibility(rows));
         let operands = [
-            ("q", place(q)),
-            ("k", place(k)),
-            ("v", place(v)),
-            ("out", place(out)),
-            ("lse", place(lse)),
+            ("q", self.place(q)),
+            ("k", self.place(k)),
+            ("v", self.place(v)),
+            ("out", self.place(out)),
+            ("lse", self.place(lse)),
         ];
         // Every query may see every key.
         let cost = cost(heads, k.len / width(heads.n_kv_heads, heads));
@@ -115,15 +115,15 @@ impl Wgpu<'_> {
             *at = self.at(slot)?;
         }
         let operands = [
-            ("q", place(q)),
-            ("k", place(k)),
-            ("v", place(v)),
-            ("out", place(out)),
-            ("lse", place(lse)),
-            ("dout", place(dout)),
-            ("dq", place(dq)),
-            ("dk", place(dk)),
-            ("dv", place(dv)),
+            ("q", self.place(q)),
+            ("k", self.place(k)),
+            ("v", self.place(v)),
+            ("out", self.place(out)),
+            ("lse", self.place(lse)),
+            ("dout", self.place(dout)),
+            ("dq", self.place(dq)),
+            ("dk", self.place(dk)),
+            ("dv", self.place(dv)),
         ];
         let by_query = params(offsets, heads, n, tables);
         let by_key = params(offsets, heads, keys, tables);

@@ -34,18 +34,105 @@ const GROUP: u32 = 64u;
 var<workgroup> tile_p: array<f32, GROUP>;
 var<workgroup> tile_ds: array<f32, GROUP>;
 
-fn dot_qk(query: u32, key: u32) -> f32 {
+// Rows that the threads take an inner product with, CHUNK channels at a time: read together by neighbouring
+// threads, then each thread its own row (a pitch of 17 lets them meet different banks).
+const CHUNK: u32 = 16u;
+const PITCH: u32 = 17u;
+
+var<workgroup> staged: array<f32, GROUP * PITCH>;
+
+fn stage_q(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
+    for (var i = t; i < rows * CHUNK; i = i + GROUP) {
+        let d = first + i % CHUNK;
+        if (d < p.dim) {
+            staged[i / CHUNK * PITCH + i % CHUNK] = q[base + i / CHUNK * stride + d];
+        }
+    }
+    workgroupBarrier();
+}
+
+fn stage_k(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
+    for (var i = t; i < rows * CHUNK; i = i + GROUP) {
+        let d = first + i % CHUNK;
+        if (d < p.dim) {
+            staged[i / CHUNK * PITCH + i % CHUNK] = k[base + i / CHUNK * stride + d];
+        }
+    }
+    workgroupBarrier();
+}
+
+fn stage_v(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
+    for (var i = t; i < rows * CHUNK; i = i + GROUP) {
+        let d = first + i % CHUNK;
+        if (d < p.dim) {
+            staged[i / CHUNK * PITCH + i % CHUNK] = v[base + i / CHUNK * stride + d];
+        }
+    }
+    workgroupBarrier();
+}
+
+fn stage_dout(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
+    for (var i = t; i < rows * CHUNK; i = i + GROUP) {
+        let d = first + i % CHUNK;
+        if (d < p.dim) {
+            staged[i / CHUNK * PITCH + i % CHUNK] = dout[base + i / CHUNK * stride + d];
+        }
+    }
+    workgroupBarrier();
+}
+
+// q at `one` · row t of k, rows from `base` on
+fn query_by_keys(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
     var sum = 0.0;
-    for (var d = 0u; d < p.dim; d = d + 1u) {
-        sum = sum + q[query + d] * k[key + d];
+    for (var first = 0u; first < p.dim; first = first + CHUNK) {
+        stage_k(base, stride, rows, first, t);
+        let end = select(0u, min(CHUNK, p.dim - first), t < rows);
+        for (var d = 0u; d < end; d = d + 1u) {
+            sum = sum + q[one + first + d] * staged[t * PITCH + d];
+        }
+        workgroupBarrier();
     }
     return sum;
 }
 
-fn dot_dv(query: u32, key: u32) -> f32 {
+// dout at `one` · row t of v
+fn dout_by_values(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
     var sum = 0.0;
-    for (var d = 0u; d < p.dim; d = d + 1u) {
-        sum = sum + dout[query + d] * v[key + d];
+    for (var first = 0u; first < p.dim; first = first + CHUNK) {
+        stage_v(base, stride, rows, first, t);
+        let end = select(0u, min(CHUNK, p.dim - first), t < rows);
+        for (var d = 0u; d < end; d = d + 1u) {
+            sum = sum + dout[one + first + d] * staged[t * PITCH + d];
+        }
+        workgroupBarrier();
+    }
+    return sum;
+}
+
+// k at `one` · row t of q
+fn key_by_queries(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
+    var sum = 0.0;
+    for (var first = 0u; first < p.dim; first = first + CHUNK) {
+        stage_q(base, stride, rows, first, t);
+        let end = select(0u, min(CHUNK, p.dim - first), t < rows);
+        for (var d = 0u; d < end; d = d + 1u) {
+            sum = sum + k[one + first + d] * staged[t * PITCH + d];
+        }
+        workgroupBarrier();
+    }
+    return sum;
+}
+
+// v at `one` · row t of dout
+fn value_by_douts(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
+    var sum = 0.0;
+    for (var first = 0u; first < p.dim; first = first + CHUNK) {
+        stage_dout(base, stride, rows, first, t);
+        let end = select(0u, min(CHUNK, p.dim - first), t < rows);
+        for (var d = 0u; d < end; d = d + 1u) {
+            sum = sum + v[one + first + d] * staged[t * PITCH + d];
+        }
+        workgroupBarrier();
     }
     return sum;
 }
@@ -85,10 +172,10 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         let range = range_of(query, r);
         for (var first = range.x; first < range.y; first = first + GROUP) {
             let key = first + t;
-            var score = LOWEST;
-            if (key < range.y) {
-                score = p.scale * dot_qk(p.q_at + own, p.k_at + key_row(key, kv_head));
-            }
+            let keys = min(GROUP, range.y - first);
+            let rows = p.k_at + key_row(first, kv_head);
+            let qk = query_by_keys(p.q_at + own, rows, p.kv_heads * p.dim, keys, t);
+            let score = select(LOWEST, p.scale * qk, key < range.y);
             let larger = max(most, max_all(score, t));
             let e = select(0.0, exp_(score - larger), key < range.y);
             tile_p[t] = e;
@@ -96,7 +183,6 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
             let shrink = exp_(most - larger);
             total = total * shrink + sum;
             most = larger;
-            let keys = min(GROUP, range.y - first);
             for (var d = t; d < p.dim; d = d + GROUP) {
                 var y = out[p.out_at + own + d] * shrink;
                 for (var j = 0u; j < keys; j = j + 1u) {
@@ -157,19 +243,21 @@ fn backward_keys(@builtin(workgroup_id) wid: vec3<u32>,
         let head = (g % p.kv_heads) * group + h;
         for (var first = start; first < end; first = first + GROUP) {
             let query = first + t;
+            let queries = min(GROUP, end - first);
+            let rows = (first * p.heads + head) * p.dim;
+            let stride = p.heads * p.dim;
+            let qk = key_by_queries(p.k_at + own, p.q_at + rows, stride, queries, t);
+            let dp = value_by_douts(p.v_at + own, p.dout_at + rows, stride, queries, t);
             var weight = 0.0;
             var ds = 0.0;
             if (query < end && batch[p.queries + 4u * query + 3u] >= key) {
                 let row = query * p.heads + head;
-                let score = p.scale * dot_qk(p.q_at + row * p.dim, p.k_at + own);
-                weight = exp_(score - lse[p.lse_at + row]);
-                let dp = dot_dv(p.dout_at + row * p.dim, p.v_at + own);
+                weight = exp_(p.scale * qk - lse[p.lse_at + row]);
                 ds = weight * (dp - dq[p.dq_at + row * p.dim]) * p.scale;
             }
             tile_p[t] = weight;
             tile_ds[t] = ds;
             workgroupBarrier();
-            let queries = min(GROUP, end - first);
             for (var d = t; d < p.dim; d = d + GROUP) {
                 var sum_k = dk[p.dk_at + own + d];
                 var sum_v = dv[p.dv_at + own + d];
@@ -209,16 +297,17 @@ fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
         let range = range_of(query, r);
         for (var first = range.x; first < range.y; first = first + GROUP) {
             let key = first + t;
+            let keys = min(GROUP, range.y - first);
+            let rows = key_row(first, kv_head);
+            let stride = p.kv_heads * p.dim;
+            let qk = query_by_keys(p.q_at + own, p.k_at + rows, stride, keys, t);
+            let dp = dout_by_values(p.dout_at + own, p.v_at + rows, stride, keys, t);
             var ds = 0.0;
             if (key < range.y) {
-                let row = key_row(key, kv_head);
-                let score = p.scale * dot_qk(p.q_at + own, p.k_at + row);
-                let dp = dot_dv(p.dout_at + own, p.v_at + row);
-                ds = exp_(score - sum_exp) * (dp - delta) * p.scale;
+                ds = exp_(p.scale * qk - sum_exp) * (dp - delta) * p.scale;
             }
             tile_ds[t] = ds;
             workgroupBarrier();
-            let keys = min(GROUP, range.y - first);
             for (var d = t; d < p.dim; d = d + GROUP) {
                 var sum = dq[p.dq_at + own + d];
                 for (var j = 0u; j < keys; j = j + 1u) {

@@ -55,12 +55,13 @@ fn ln_(x: f32) -> f32 {
 // Half precision to single, exact for subnormal numbers too.
 fn widen_f16(h: u32) -> f32 {
     let sign = (h & 0x8000u) << 16u;
-    let exponent = (h >> 10u) & 31u;
-    let fraction = h & 1023u;
-    let small = bitcast<u32>(f32(fraction) * 5.9604644775390625e-8);
-    let normal = ((exponent + 112u) << 23u) | (fraction << 13u);
-    let special = 0x7f800000u | (fraction << 13u);
-    let magnitude = select(select(normal, special, exponent == 31u), small, exponent == 0u);
+    let bits = (h & 0x7fffu) << 13u;
+    let exponent = bits & 0x0f800000u;
+    // A subnormal is a fraction of 2^-14: put behind that number, which is then taken away.
+    let small = bitcast<u32>(bitcast<f32>(bits + 0x38800000u) - 6.103515625e-5);
+    let normal = bits + 0x38000000u;
+    let special = bits + 0x70000000u;
+    let magnitude = select(select(normal, special, exponent == 0x0f800000u), small, exponent == 0u);
     return bitcast<f32>(sign | magnitude);
 }
 

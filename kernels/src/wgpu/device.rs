@@ -18,16 +18,13 @@ type Trouble = Arc<Mutex<Option<String>>>;
 /// A submission that takes longer than this is taken for a hang. Software devices are slow, hence so much.
 const HANGS: Duration = Duration::from_secs(300);
 
-/// Compiling that took less is not worth keeping.
-const WORTH_KEEPING: Duration = Duration::from_millis(200);
-
 /// Kernels compiled so far.
 #[derive(Default)]
 struct Compiled {
     pipelines: HashMap<Key, Arc<Pipeline>>,
     spent: Duration,
-    /// Time spent when they were last written to disk.
-    kept: Duration,
+    /// How many there were when they were last written to disk.
+    kept: usize,
 }
 
 /// One opened device, shared by the back-ends that compute on it.
@@ -35,6 +32,8 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) max_binding_bytes: u64,
+    pub(super) max_buffer_bytes: u64,
+    pub(super) max_storage_buffers: u32,
     pub(super) max_groups: u32,
     pub(super) name: String,
     tier: Tier,
@@ -103,6 +102,8 @@ impl Gpu {
         let cache = folder.map(|folder| Cache::open(folder, &device, report));
         Ok(Arc::new(Gpu {
             max_binding_bytes: report.max_binding_bytes,
+            max_buffer_bytes: report.max_buffer_bytes,
+            max_storage_buffers: report.max_storage_buffers,
             max_groups: device.limits().max_compute_workgroups_per_dimension,
             name: format!("wgpu {} ({}, {tier})", report.name, report.api),
             tier,
@@ -158,14 +159,13 @@ impl Gpu {
         made
     }
 
-    /// Writes compiled kernels to disk if there are new ones that took their time.
+    /// Writes compiled kernels to disk if there are new ones.
     pub(super) fn keep_compiled(&self) {
         let mut compiled = lock(&self.compiled);
-        if let Some(cache) =
-            self.cache.as_ref().filter(|_| compiled.spent > compiled.kept + WORTH_KEEPING)
-        {
+        let count = compiled.pipelines.len();
+        if let Some(cache) = self.cache.as_ref().filter(|_| count > compiled.kept) {
             cache.store();
-            compiled.kept = compiled.spent;
+            compiled.kept = count;
         }
     }
 

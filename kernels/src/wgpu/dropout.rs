@@ -8,7 +8,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const MASK: Kernel = Kernel {
     stem: "dropout",
@@ -31,7 +31,7 @@ impl Wgpu<'_> {
         let (out_at, inp_at) = (self.at(out)?, self.at(inp)?);
         self.launch(&Launch {
             kernel: MASK,
-            operands: &[("out", place(out)), ("inp", place(inp))],
+            operands: &[("out", self.place(out)), ("inp", self.place(inp))],
             weight: Source::None,
             tile: Tile::default(),
             params: &[

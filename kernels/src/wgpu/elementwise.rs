@@ -7,7 +7,7 @@ use paddock_core::slot::Slot;
 use super::Wgpu;
 use super::memory::{PARTIALS, Place};
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -40,7 +40,7 @@ impl Wgpu<'_> {
         let ByTable { dim, table, stride } = rows;
         self.launch(&Launch {
             kernel: kernel(entry),
-            operands: &[("dst", place(dst)), ("a", place(a)), ("b", place(b))],
+            operands: &[("dst", self.place(dst)), ("a", self.place(a)), ("b", self.place(b))],
             weight: Source::None,
             tile: Tile::default(),
             params: &[dst_at, a_at, b_at, len as u32, scale.to_bits(), dim, table, stride],
@@ -49,20 +49,29 @@ impl Wgpu<'_> {
         })
     }
 
+    /// One thread an element, long ranges in pieces.
+    fn run_ranges(&mut self, entry: &'static str, slots: [Slot; 3], scale: f32) -> Result<()> {
+        for (first, len) in self.pieces(slots[0].len) {
+            let parts = slots.map(|slot| slot.part(first, len));
+            self.run_elements(entry, parts, len, scale, NO_TABLE)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn run_fill(&mut self, dst: Slot, value: f32) -> Result<()> {
-        self.run_elements("fill", [dst; 3], dst.len, value, NO_TABLE)
+        self.run_ranges("fill", [dst; 3], value)
     }
 
     pub(super) fn run_copy(&mut self, dst: Slot, src: Slot) -> Result<()> {
-        self.run_elements("copy", [dst, src, src], dst.len, 1.0, NO_TABLE)
+        self.run_ranges("copy", [dst, src, src], 1.0)
     }
 
     pub(super) fn run_add(&mut self, out: Slot, a: Slot, b: Slot) -> Result<()> {
-        self.run_elements("add", [out, a, b], out.len, 1.0, NO_TABLE)
+        self.run_ranges("add", [out, a, b], 1.0)
     }
 
     pub(super) fn run_accumulate(&mut self, dst: Slot, src: Slot, scale: f32) -> Result<()> {
-        self.run_elements("accumulate", [dst, src, src], dst.len, scale, NO_TABLE)
+        self.run_ranges("accumulate", [dst, src, src], scale)
     }
 
     pub(super) fn run_gather_rows(&mut self, out: Slot, inp: Slot, dim: u32) -> Result<()> {
@@ -94,11 +103,20 @@ impl Wgpu<'_> {
     }
 
     pub(super) fn run_norm_squared(&mut self, out: Slot, x: Slot) -> Result<()> {
+        for (first, len) in self.pieces(x.len.max(1)) {
+            let part = if x.len == 0 { x } else { x.part(first, len) };
+            self.run_squares(out, part, first > 0)?;
+        }
+        Ok(())
+    }
+
+    /// out = [out +] Σ x²
+    fn run_squares(&mut self, out: Slot, x: Slot, add: bool) -> Result<()> {
         let (out_at, x_at) = (self.at(out)?, self.at(x)?);
         let count = x.len.div_ceil(4096).clamp(1, PARTIALS);
         self.launch(&Launch {
             kernel: kernel("squares"),
-            operands: &[("dst", Place::Partials), ("a", place(x))],
+            operands: &[("dst", Place::Partials), ("a", self.place(x))],
             weight: Source::None,
             tile: Tile::default(),
             params: &[0, x_at, 0, x.len as u32, 0, count as u32],
@@ -107,10 +125,10 @@ impl Wgpu<'_> {
         })?;
         self.launch(&Launch {
             kernel: kernel("total"),
-            operands: &[("dst", place(out)), ("a", Place::Partials)],
+            operands: &[("dst", self.place(out)), ("a", Place::Partials)],
             weight: Source::None,
             tile: Tile::default(),
-            params: &[out_at, 0, 0, count as u32],
+            params: &[out_at, 0, 0, count as u32, 0, u32::from(add)],
             groups: 1,
             cost: 4 * PARTIALS,
         })

@@ -103,7 +103,7 @@ fn squares(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     }
 }
 
-// dst (1) = Σ a (len), len at most 256
+// dst (1) = Σ a (len), len at most 256, [+ dst if dim is 1]
 @compute @workgroup_size(256)
 fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
          @builtin(local_invocation_index) t: u32) {
@@ -113,6 +113,10 @@ fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups:
     }
     let sum = sum_all(x, t);
     if (t == 0u) {
-        dst[p.dst_at] = sum;
+        var y = sum;
+        if (p.dim == 1u) {
+            y = dst[p.dst_at] + y;
+        }
+        dst[p.dst_at] = y;
     }
 }

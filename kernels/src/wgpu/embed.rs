@@ -6,7 +6,7 @@ use paddock_core::weights::Mat;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel { stem: "embed", source: include_str!("embed.wgsl"), entry, operands: &["out", "dout"] }
@@ -20,7 +20,7 @@ impl Wgpu<'_> {
         for part in self.parts(table)? {
             self.launch(&Launch {
                 kernel: kernel("forward"),
-                operands: &[("out", place(out))],
+                operands: &[("out", self.place(out))],
                 weight: part.source,
                 tile: Tile::default(),
                 params: &[
@@ -41,7 +41,7 @@ impl Wgpu<'_> {
         let (tokens, firsts, order) = (t.tokens, t.token_firsts, t.token_order);
         self.launch(&Launch {
             kernel: kernel("backward"),
-            operands: &[("out", place(dtable)), ("dout", place(dout))],
+            operands: &[("out", self.place(dtable)), ("dout", self.place(dout))],
             weight: Source::None,
             tile: Tile::default(),
             params: &[out_at, 0, dout_at, dim, len as u32, tokens, firsts, order],

@@ -9,7 +9,7 @@ use paddock_core::backend::Write;
 use super::Wgpu;
 use super::memory::Place;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 /// Logits of a chunk, about: 32 MiB keep a card busy and cost little memory.
 const CHUNK: u64 = 8 << 20;
@@ -95,10 +95,10 @@ impl Wgpu<'_> {
         for (first, logits, inp) in self.chunks(lse, inp, w)? {
             self.run_matmul_forward(logits, inp, w, 1.0, Write::Set)?;
             let operands = [
-                ("logits", place(logits)),
-                ("nll", place(nll)),
-                ("lse", place(lse)),
-                ("best", place(best.unwrap_or(lse))),
+                ("logits", self.place(logits)),
+                ("nll", self.place(nll)),
+                ("lse", self.place(lse)),
+                ("best", self.place(best.unwrap_or(lse))),
             ];
             let chunk = (first, logits.len / u64::from(w.rows), w.rows);
             self.run_loss_rows("forward", &operands, offsets, chunk, best.is_some())?;
@@ -119,8 +119,11 @@ impl Wgpu<'_> {
         let dim = u64::from(w.cols);
         for (first, logits, inp) in self.chunks(lse, inp, w)? {
             self.run_matmul_forward(logits, inp, w, 1.0, Write::Set)?;
-            let operands =
-                [("logits", place(logits)), ("lse", place(lse)), ("coeff", place(coeff))];
+            let operands = [
+                ("logits", self.place(logits)),
+                ("lse", self.place(lse)),
+                ("coeff", self.place(coeff)),
+            ];
             let chunk = (first, logits.len / u64::from(w.rows), w.rows);
             self.run_loss_rows("backward", &operands, offsets, chunk, false)?;
             let dinp = dinp.part(first * dim, inp.len);

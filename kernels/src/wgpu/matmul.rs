@@ -8,7 +8,7 @@ use paddock_core::weights::Mat;
 use super::Wgpu;
 use super::memory::Place;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const PRODUCT: Kernel = Kernel {
     stem: "matmul",
@@ -100,9 +100,9 @@ impl Wgpu<'_> {
         // Each part of a cut weight gives its own columns of out.
         for part in self.parts(w)? {
             self.run_product(&Product {
-                a: (place(inp), inp_at),
+                a: (self.place(inp), inp_at),
                 b: (part.source, part.at),
-                out: (place(out), out_at + part.first),
+                out: (self.place(out), out_at + part.first),
                 m: (inp.len / u64::from(w.cols)) as u32,
                 n: part.rows,
                 k: w.cols,
@@ -128,9 +128,9 @@ impl Wgpu<'_> {
         // Each part of a cut weight is a piece of the sum.
         for (i, part) in self.parts(w)?.into_iter().enumerate() {
             self.run_product(&Product {
-                a: (place(dout), dout_at + part.first),
+                a: (self.place(dout), dout_at + part.first),
                 b: (part.source, part.at),
-                out: (place(dinp), dinp_at),
+                out: (self.place(dinp), dinp_at),
                 m: (dout.len / u64::from(w.rows)) as u32,
                 n: w.cols,
                 k: part.rows,
@@ -155,9 +155,9 @@ impl Wgpu<'_> {
     ) -> Result<()> {
         let (dw_at, dout_at, inp_at) = (self.at(dw)?, self.at(dout)?, self.at(inp)?);
         self.run_product(&Product {
-            a: (place(dout), dout_at),
-            b: (Source::Trained(place(inp)), inp_at),
-            out: (place(dw), dw_at),
+            a: (self.place(dout), dout_at),
+            b: (Source::Trained(self.place(inp)), inp_at),
+            out: (self.place(dw), dw_at),
             m: rows,
             n: cols,
             k: (dout.len / u64::from(rows)) as u32,

@@ -28,9 +28,14 @@ struct P {
 const GROUP: u32 = WX * WY;
 const DEPTH: u32 = 16u;
 
+// Quads from one k to the next: one more than there are, so that threads that write neighbouring k meet
+// different banks.
+const STEP_A: u32 = WY + 1u;
+const STEP_B: u32 = WX + 1u;
+
 // Four rows of A (columns of B) at one k each.
-var<workgroup> tile_a: array<vec4<f32>, DEPTH * WY>;
-var<workgroup> tile_b: array<vec4<f32>, DEPTH * WX>;
+var<workgroup> tile_a: array<vec4<f32>, DEPTH * STEP_A>;
+var<workgroup> tile_b: array<vec4<f32>, DEPTH * STEP_B>;
 
 fn a_at(row: u32, k: u32) -> f32 {
     if (row < p.m && k < p.k) {
@@ -51,7 +56,7 @@ fn load_a(t: u32, row: u32, k: u32) {
         let kk = select(i / WY, i % DEPTH, A_K_FAST);
         let quad = select(i % WY, i / DEPTH, A_K_FAST);
         let r = row + 4u * quad;
-        tile_a[kk * WY + quad] = vec4<f32>(
+        tile_a[kk * STEP_A + quad] = vec4<f32>(
             a_at(r, k + kk), a_at(r + 1u, k + kk), a_at(r + 2u, k + kk), a_at(r + 3u, k + kk),
         );
     }
@@ -62,7 +67,7 @@ fn load_b(t: u32, k: u32, col: u32) {
         let kk = select(i / WX, i % DEPTH, B_K_FAST);
         let quad = select(i % WX, i / DEPTH, B_K_FAST);
         let c = col + 4u * quad;
-        tile_b[kk * WX + quad] = vec4<f32>(
+        tile_b[kk * STEP_B + quad] = vec4<f32>(
             b_at(k + kk, c), b_at(k + kk, c + 1u), b_at(k + kk, c + 2u), b_at(k + kk, c + 3u),
         );
     }
@@ -108,8 +113,8 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>,
         load_b(t, k, col);
         workgroupBarrier();
         for (var kk = 0u; kk < DEPTH; kk = kk + 1u) {
-            let x = tile_a[kk * WY + ly];
-            let y = tile_b[kk * WX + lx];
+            let x = tile_a[kk * STEP_A + ly];
+            let y = tile_b[kk * STEP_B + lx];
             sum0 = fma(vec4<f32>(x.x), y, sum0);
             sum1 = fma(vec4<f32>(x.y), y, sum1);
             sum2 = fma(vec4<f32>(x.z), y, sum2);

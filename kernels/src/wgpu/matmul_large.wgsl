@@ -27,12 +27,15 @@ struct P {
 const GROUP: u32 = 256u;
 const DEPTH: u32 = 8u;
 const QUADS: u32 = 32u;
+// Quads from one k to the next in workgroup memory: one more than there are, so that threads that write
+// neighbouring k meet different banks. (Without it the forward product ran at half the speed on an H200.)
+const STEP: u32 = 33u;
 // Rows of tiles that are computed together, so that they share columns of B in the card's cache.
 const BAND: u32 = 8u;
 
 // Four rows of A (columns of B) at one k each.
-var<workgroup> tile_a: array<vec4<f32>, 256>;
-var<workgroup> tile_b: array<vec4<f32>, 256>;
+var<workgroup> tile_a: array<vec4<f32>, DEPTH * STEP>;
+var<workgroup> tile_b: array<vec4<f32>, DEPTH * STEP>;
 
 // The first row and column of a workgroup's tile: bands of BAND rows, columns within a band.
 fn corner(g: u32) -> vec2<u32> {
@@ -122,17 +125,17 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     var next_a = quad_a(start_a, kk_a);
     var next_b = quad_b(start_b, kk_b);
     for (var k = 0u; k < p.k; k = k + DEPTH) {
-        tile_a[kk_a * QUADS + quad_of_a] = next_a;
-        tile_b[kk_b * QUADS + quad_of_b] = next_b;
+        tile_a[kk_a * STEP + quad_of_a] = next_a;
+        tile_b[kk_b * STEP + quad_of_b] = next_b;
         workgroupBarrier();
         next_a = quad_a(start_a, k + DEPTH + kk_a);
         next_b = quad_b(start_b, k + DEPTH + kk_b);
         //: repeat 8
         {
-            let x0 = tile_a[REPEAT * QUADS + ly];
-            let x1 = tile_a[REPEAT * QUADS + 16u + ly];
-            let y0 = tile_b[REPEAT * QUADS + lx];
-            let y1 = tile_b[REPEAT * QUADS + 16u + lx];
+            let x0 = tile_a[REPEAT * STEP + ly];
+            let x1 = tile_a[REPEAT * STEP + 16u + ly];
+            let y0 = tile_b[REPEAT * STEP + lx];
+            let y1 = tile_b[REPEAT * STEP + 16u + lx];
             s00 = fma(vec4<f32>(x0.x), y0, s00);
             s01 = fma(vec4<f32>(x0.x), y1, s01);
             s10 = fma(vec4<f32>(x0.y), y0, s10);

@@ -10,8 +10,9 @@ use super::device::Gpu;
 /// A buffer of numbers that kernels read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// Planned memory.
-    Region(Region),
+    /// Planned memory: a region, and the first element of it that is bound. (In a kernel's key: which of the
+    /// region's windows, counted from 0.)
+    Region(Region, u64),
     /// Partial sums of a reduction over all workgroups ([`PARTIALS`] numbers).
     Partials,
 }
@@ -21,23 +22,24 @@ pub const PARTIALS: u64 = 256;
 
 impl Place {
     /// The buffer's name in WGSL.
-    pub fn name(self) -> &'static str {
-        match self {
-            Place::Region(Region::Params) => "region_params",
-            Place::Region(Region::Grads) => "region_grads",
-            Place::Region(Region::Moments) => "region_moments",
-            Place::Region(Region::Stats) => "region_stats",
-            Place::Region(Region::Acts) => "region_acts",
-            Place::Region(Region::ActGrads) => "region_act_grads",
-            Place::Region(Region::Kv) => "region_kv",
-            Place::Region(Region::Scratch) => "region_scratch",
-            Place::Partials => "region_partials",
-        }
+    pub fn name(self) -> String {
+        let Place::Region(region, window) = self else { return String::from("partials") };
+        let name = match region {
+            Region::Params => "params",
+            Region::Grads => "grads",
+            Region::Moments => "moments",
+            Region::Stats => "stats",
+            Region::Acts => "acts",
+            Region::ActGrads => "act_grads",
+            Region::Kv => "kv",
+            Region::Scratch => "scratch",
+        };
+        format!("region_{name}_{window}")
     }
 
     fn index(self) -> usize {
         match self {
-            Place::Region(region) => region as usize,
+            Place::Region(region, _) => region as usize,
             Place::Partials => 8,
         }
     }
@@ -63,7 +65,11 @@ pub struct Memory {
     /// What downloads go through, as large as the largest so far.
     staging: Option<wgpu::Buffer>,
     max_binding_bytes: u64,
+    max_buffer_bytes: u64,
 }
+
+/// Elements at which a binding may begin: 256 bytes.
+const ALIGNED: u64 = 64;
 
 /// Bytes that one download moves at most.
 const STAGING_BYTES: u64 = 16 << 20;
@@ -83,46 +89,89 @@ impl Memory {
             lens: [0; 9],
             frozen: vec![Vec::new(); tensors],
             staging: None,
-            max_binding_bytes,
+            max_binding_bytes: max_binding_bytes / 512 * 512,
+            max_buffer_bytes: gpu.max_buffer_bytes,
         };
-        let partials = storage(gpu, Place::Partials.name(), 4 * PARTIALS);
+        let partials = storage(gpu, "partials", 4 * PARTIALS);
         memory.regions[Place::Partials.index()] = Some(partials);
         memory.lens[Place::Partials.index()] = PARTIALS;
         memory
     }
 
-    /// Gives every region its buffer, zeroed by the driver. One larger than a binding is refused.
+    /// Gives every region its buffer, zeroed by the driver. One larger than the device's buffers is refused.
     pub fn reserve(&mut self, gpu: &Gpu, sizes: &RegionSizes) -> Result<()> {
         for region in Region::ALL {
             let bytes = 4 * sizes.len(region);
-            if bytes > self.max_binding_bytes {
+            if bytes > self.max_buffer_bytes {
                 return Err(Error::Device(format!(
-                    "the region {region:?} needs {} MiB, but {} binds at most {} MiB at once; use a \
+                    "the region {region:?} needs {} MiB, but a buffer on {} holds {} MiB at most; use a \
                      smaller --micro-batch-tokens or --max-seq-len, or --backend cpu",
                     bytes >> 20,
                     gpu.name,
-                    self.max_binding_bytes >> 20
+                    self.max_buffer_bytes >> 20
                 )));
             }
         }
         for region in Region::ALL {
-            let place = Place::Region(region);
+            let place = Place::Region(region, 0);
             // The old buffer goes before the new one comes.
             self.regions[place.index()] = None;
             let bytes = 4 * sizes.len(region).max(4);
-            self.regions[place.index()] = Some(storage(gpu, place.name(), bytes));
+            self.regions[place.index()] = Some(storage(gpu, &place.name(), bytes));
             self.lens[place.index()] = sizes.len(region);
         }
         gpu.check()
     }
 
     /// Refuses a slot that reaches beyond its region.
-    pub fn check(&self, slot: Slot) -> Result<()> {
+    fn check_end(&self, slot: Slot) -> Result<()> {
         let len = self.lens[slot.region as usize];
         if slot.end() > len {
             return Err(Error::OutOfRegion { region: slot.region, end: slot.end(), len });
         }
         Ok(())
+    }
+
+    /// Refuses a slot that reaches beyond its region, or that no binding holds.
+    pub fn check(&self, slot: Slot) -> Result<()> {
+        self.check_end(slot)?;
+        let bound = self.max_binding_bytes / 4;
+        if slot.end() - self.window(slot) > bound {
+            return Err(Error::Device(format!(
+                "an operand of {} MiB does not fit the device's bindings of {} MiB; use a smaller \
+                 --micro-batch-tokens, or --backend cpu",
+                slot.len >> 18,
+                bound >> 18
+            )));
+        }
+        Ok(())
+    }
+
+    /// The first element that is bound for a slot. A region that one binding holds is bound whole. Of a larger
+    /// one, windows are bound that begin at multiples of half a binding, or where the slot begins.
+    pub fn window(&self, slot: Slot) -> u64 {
+        let bound = self.max_binding_bytes / 4;
+        if self.lens[slot.region as usize] <= bound {
+            return 0;
+        }
+        let first = slot.offset / (bound / 2) * (bound / 2);
+        if slot.end() <= first + bound { first } else { slot.offset / ALIGNED * ALIGNED }
+    }
+
+    /// Elements that every binding holds wherever they begin.
+    pub fn longest_piece(&self) -> u64 {
+        self.max_binding_bytes / 8
+    }
+
+    /// What is bound of a place's buffer.
+    pub fn binding(&self, place: Place) -> Result<wgpu::BufferBinding<'_>> {
+        let buffer = self.buffer(place)?;
+        let offset = match place {
+            Place::Region(_, first) => 4 * first,
+            Place::Partials => 0,
+        };
+        let size = std::num::NonZero::new((buffer.size() - offset).min(self.max_binding_bytes));
+        Ok(wgpu::BufferBinding { buffer, offset, size })
     }
 
     /// Elements of a region.
@@ -180,8 +229,8 @@ impl Memory {
 
     /// Writes f32 numbers to a slot, behind everything submitted before.
     pub fn upload(&self, gpu: &Gpu, dst: Slot, data: &[f32]) -> Result<()> {
-        self.check(dst)?;
-        let buffer = self.buffer(Place::Region(dst.region))?;
+        self.check_end(dst)?;
+        let buffer = self.buffer(Place::Region(dst.region, 0))?;
         let data = &data[..data.len().min(dst.len as usize)];
         for (i, piece) in data.chunks(UPLOAD_BYTES / 4).enumerate() {
             let at = 4 * dst.offset + (i * UPLOAD_BYTES) as u64;
@@ -193,8 +242,8 @@ impl Memory {
 
     /// Reads a slot, after everything submitted before has finished.
     pub fn download(&mut self, gpu: &Gpu, src: Slot, data: &mut [f32]) -> Result<()> {
-        self.check(src)?;
-        let buffer = self.buffer(Place::Region(src.region))?.clone();
+        self.check_end(src)?;
+        let buffer = self.buffer(Place::Region(src.region, 0))?.clone();
         let len = data.len().min(src.len as usize);
         for (i, piece) in data[..len].chunks_mut(STAGING_BYTES as usize / 4).enumerate() {
             let at = 4 * src.offset + i as u64 * STAGING_BYTES;

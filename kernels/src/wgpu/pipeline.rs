@@ -61,22 +61,43 @@ pub struct Key {
 }
 
 impl Key {
-    /// The kernel for operands in these places; the file's other operands take the first one's.
+    /// The kernel for operands in these places, and what to bind, in the order of the bindings. The file's
+    /// other operands take the first one's place. A kernel knows the windows of a region by their order
+    /// alone, so that it serves wherever they lie.
     pub fn new(
         kernel: &Kernel,
         used: &[(&'static str, Place)],
         weight: WeightKind,
         tile: Tile,
-    ) -> Key {
+    ) -> (Key, Vec<Place>) {
         let place_of = |name: &str| used.iter().find(|(n, _)| *n == name).unwrap_or(&used[0]).1;
-        Key {
-            stem: kernel.stem,
-            entry: kernel.entry,
-            source: kernel.source,
-            operands: kernel.operands.iter().map(|&name| (name, place_of(name))).collect(),
-            weight,
-            tile,
+        let places: Vec<Place> = kernel.operands.iter().map(|&name| place_of(name)).collect();
+        let mut bound = places.clone();
+        if let WeightKind::Trained(place) = weight {
+            bound.push(place);
         }
+        bound.sort_unstable();
+        bound.dedup();
+        let ordinal = |place: Place| match place {
+            Place::Region(region, first) => {
+                let before =
+                    |p: &&Place| matches!(p, Place::Region(r, f) if *r == region && *f < first);
+                Place::Region(region, bound.iter().filter(before).count() as u64)
+            }
+            Place::Partials => place,
+        };
+        let weight = match weight {
+            WeightKind::Trained(place) => WeightKind::Trained(ordinal(place)),
+            other => other,
+        };
+        let operands = kernel.operands.iter().zip(places).map(|(&name, p)| (name, ordinal(p)));
+        let (stem, entry, source) = (kernel.stem, kernel.entry, kernel.source);
+        (Key { stem, entry, source, operands: operands.collect(), weight, tile }, bound)
+    }
+
+    /// The file's stem.
+    pub fn stem(&self) -> &'static str {
+        self.stem
     }
 
     /// The buffers to bind, each once, in the order of their bindings.
@@ -159,7 +180,10 @@ impl Key {
             }
             // `p.k` is a field, `k` an operand.
             let place = self.operands.iter().find(|(name, _)| *name == word && !after_dot);
-            text += place.map_or(word.as_str(), |(_, place)| place.name());
+            match place {
+                Some((_, place)) => text += &place.name(),
+                None => text += &word,
+            }
             word.clear();
             after_dot = c == '.';
             text.push(c);

@@ -24,7 +24,7 @@ const IN_FLIGHT: usize = 4;
 const GROUPS_X: u64 = 32768;
 
 /// What a compiled kernel and its bind group are found by.
-pub type BoundKey = (Key, Option<(Weight, usize)>);
+pub type BoundKey = (Key, Vec<Place>, Option<(Weight, usize)>);
 
 /// A compiled kernel with its buffers.
 #[derive(Clone)]
@@ -117,11 +117,6 @@ fn grid(total: u64) -> [u32; 2] {
     [x as u32, total.div_ceil(x.max(1)) as u32]
 }
 
-/// The region of a slot.
-pub fn place(slot: Slot) -> Place {
-    Place::Region(slot.region)
-}
-
 impl Queue {
     fn record(&mut self, dispatch: Dispatch, first_group: u64, launch: &Launch<'_>) {
         self.recorded.push(dispatch);
@@ -133,17 +128,29 @@ impl Queue {
 }
 
 impl Wgpu<'_> {
-    /// The slot's first element, checked; a binding is below 4 GiB, so it fits 32 bits.
+    /// The slot's first element in what is bound of its region, checked; a binding is below 4 GiB, so it fits
+    /// 32 bits.
     pub(super) fn at(&self, slot: Slot) -> Result<u32> {
         self.memory.check(slot)?;
-        Ok(slot.offset as u32)
+        Ok((slot.offset - self.memory.window(slot)) as u32)
+    }
+
+    /// What is bound for a slot.
+    pub(super) fn place(&self, slot: Slot) -> Place {
+        Place::Region(slot.region, self.memory.window(slot))
+    }
+
+    /// A long range in pieces that one binding holds.
+    pub(super) fn pieces(&self, len: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let most = self.memory.longest_piece();
+        (0..len.div_ceil(most)).map(move |i| (i * most, most.min(len - i * most)))
     }
 
     /// The parts of a matrix; frozen ones are uploaded at their first use.
     pub(super) fn parts(&mut self, w: Mat) -> Result<Vec<WeightPart>> {
         let handle = match w.data {
             MatData::Trained(slot) => {
-                let (at, source) = (self.at(slot)?, Source::Trained(place(slot)));
+                let (at, source) = (self.at(slot)?, Source::Trained(self.place(slot)));
                 return Ok(vec![WeightPart { source, first: 0, rows: w.rows, at }]);
             }
             MatData::Frozen(handle) => handle,
@@ -176,7 +183,8 @@ impl Wgpu<'_> {
             Source::Frozen(handle, part, kind) => (kind, Some((handle, part))),
             Source::Trained(place) => (WeightKind::Trained(place), None),
         };
-        let key = (Key::new(&launch.kernel, launch.operands, kind, launch.tile), frozen);
+        let (key, places) = Key::new(&launch.kernel, launch.operands, kind, launch.tile);
+        let key = (key, places, frozen);
         let bound = match self.bound.get(&key) {
             Some(bound) => bound.clone(),
             None => self.bind(key)?,
@@ -211,21 +219,31 @@ impl Wgpu<'_> {
             offset: 0,
             size: std::num::NonZero::new(PARAM_BYTES),
         };
-        let mut buffers = vec![&self.batch];
-        for place in key.0.places() {
-            buffers.push(self.memory.buffer(place)?);
+        let mut bindings = vec![params, self.batch.as_entire_buffer_binding()];
+        for place in &key.1 {
+            bindings.push(self.memory.binding(*place)?);
         }
-        if let Some((handle, part)) = key.1 {
-            buffers.push(&self.memory.frozen(handle)[part].buffer);
+        if let Some((handle, part)) = key.2 {
+            bindings.push(self.memory.frozen(handle)[part].buffer.as_entire_buffer_binding());
         }
-        let mut entries = vec![wgpu::BindGroupEntry {
-            binding: 0,
-            resource: wgpu::BindingResource::Buffer(params),
-        }];
-        entries.extend(buffers.iter().enumerate().map(|(i, buffer)| wgpu::BindGroupEntry {
-            binding: i as u32 + 1,
-            resource: buffer.as_entire_binding(),
-        }));
+        let storage = bindings.len() as u32 - 1;
+        if storage > self.gpu.max_storage_buffers {
+            return Err(Error::Device(format!(
+                "{} needs {storage} pieces of memory at once, but {} binds at most {}; use a smaller \
+                 --micro-batch-tokens",
+                key.0.stem(),
+                self.gpu.name,
+                self.gpu.max_storage_buffers
+            )));
+        }
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
+            .into_iter()
+            .enumerate()
+            .map(|(i, binding)| wgpu::BindGroupEntry {
+                binding: i as u32,
+                resource: wgpu::BindingResource::Buffer(binding),
+            })
+            .collect();
         let group = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &pipeline.layout,

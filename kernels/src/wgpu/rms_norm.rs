@@ -6,7 +6,7 @@ use paddock_core::weights::Mat;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -41,7 +41,11 @@ impl Wgpu<'_> {
         ];
         self.launch(&Launch {
             kernel: kernel("forward"),
-            operands: &[("out", place(out)), ("rstd", place(rstd)), ("inp", place(inp))],
+            operands: &[
+                ("out", self.place(out)),
+                ("rstd", self.place(rstd)),
+                ("inp", self.place(inp)),
+            ],
             weight: w.source,
             tile: Tile::default(),
             params: &params,
@@ -65,10 +69,10 @@ impl Wgpu<'_> {
         let (dinp_at, dout_at) = (self.at(dinp)?, self.at(dout)?);
         let params = [0, rstd_at, inp_at, w.at, dinp_at, dweight_at, dout_at, dim, rows as u32, 0];
         let operands = [
-            ("dinp", place(dinp)),
-            ("dout", place(dout)),
-            ("inp", place(inp)),
-            ("rstd", place(rstd)),
+            ("dinp", self.place(dinp)),
+            ("dout", self.place(dout)),
+            ("inp", self.place(inp)),
+            ("rstd", self.place(rstd)),
         ];
         self.launch(&Launch {
             kernel: kernel("backward"),
@@ -83,7 +87,7 @@ impl Wgpu<'_> {
         let [_, dout, inp, rstd] = operands;
         self.launch(&Launch {
             kernel: kernel("backward_weight"),
-            operands: &[("dweight", place(dweight)), dout, inp, rstd],
+            operands: &[("dweight", self.place(dweight)), dout, inp, rstd],
             weight: Source::None,
             tile: Tile::default(),
             params: &params,

@@ -6,7 +6,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const ROTATE: Kernel = Kernel {
     stem: "rope",
@@ -37,7 +37,7 @@ impl Wgpu<'_> {
         let (x_at, table_at) = (self.at(x)?, self.at(table)?);
         self.launch(&Launch {
             kernel: ROTATE,
-            operands: &[("x", place(x)), ("angle", place(table))],
+            operands: &[("x", self.place(x)), ("angle", self.place(table))],
             weight: Source::None,
             tile: Tile::default(),
             params: &[

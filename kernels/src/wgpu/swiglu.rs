@@ -5,7 +5,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, place};
+use super::queue::{Launch, Source};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -21,7 +21,11 @@ impl Wgpu<'_> {
         let (out_at, gate_at, up_at) = (self.at(out)?, self.at(gate)?, self.at(up)?);
         self.launch(&Launch {
             kernel: kernel("forward"),
-            operands: &[("out", place(out)), ("gate", place(gate)), ("up", place(up))],
+            operands: &[
+                ("out", self.place(out)),
+                ("gate", self.place(gate)),
+                ("up", self.place(up)),
+            ],
             weight: Source::None,
             tile: Tile::default(),
             params: &[out_at, 0, 0, gate_at, up_at, out.len as u32],
@@ -49,11 +53,11 @@ impl Wgpu<'_> {
         self.launch(&Launch {
             kernel: kernel("backward"),
             operands: &[
-                ("out", place(dup)),
-                ("dgate", place(dgate)),
-                ("dout", place(dout)),
-                ("gate", place(gate)),
-                ("up", place(up)),
+                ("out", self.place(dup)),
+                ("dgate", self.place(dgate)),
+                ("dout", self.place(dout)),
+                ("gate", self.place(gate)),
+                ("up", self.place(up)),
             ],
             weight: Source::None,
             tile: Tile::default(),
