@@ -62,6 +62,8 @@ pub(crate) enum Special {
     ClusterNctaid(u8),
     ClusterCtarank,
     ClusterNctarank,
+    /// A shared variable's address in the cluster's window.
+    SharedVariable(u32),
 }
 
 /// A predicate operand, possibly negated.

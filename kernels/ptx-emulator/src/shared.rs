@@ -9,6 +9,7 @@
 
 use crate::clock::{Layout, Owner, Touch, Who};
 use crate::error::FaultKind;
+use crate::exec::access::CLUSTER_STEP;
 use crate::mbarrier::Mbarriers;
 
 /// Stands for "several lanes" in a record of reads.
@@ -88,6 +89,10 @@ impl Shared {
     }
 
     fn range(&self, address: u64, length: u32, touch: Touch) -> Result<usize, FaultKind> {
+        let address = match address / CLUSTER_STEP {
+            rank if rank == self.rank as u64 => address % CLUSTER_STEP,
+            _ => address,
+        };
         if !address.is_multiple_of(u64::from(length)) {
             return Err(FaultKind::Misaligned { space: "shared", address, bytes: length });
         }
@@ -275,7 +280,7 @@ impl Shared {
 
     /// Lets the data of a `cp.async` arrive: from now on it counts as written by its thread.
     pub(crate) fn finish_async(&mut self, address: u64, data: &[u8], who: &Who) {
-        let start = address as usize;
+        let start = (address % CLUSTER_STEP) as usize;
         self.bytes[start..start + data.len()].copy_from_slice(data);
         let record = record(who.now(), 0, who.warp, who.lane);
         for granule in self.granules(start, data.len() as u32) {

@@ -19,6 +19,8 @@ pub enum Size {
     Small,
     /// Large enough that several threads work.
     Large,
+    /// Like the layers of a small real model: for measuring.
+    Real,
 }
 
 /// Draws the parts of one case.
@@ -58,6 +60,7 @@ impl Draw {
         match self.size {
             Size::Small => self.int(1, small),
             Size::Large => self.int(large - large / 8, large + large / 8),
+            Size::Real => 8 * large,
         }
     }
 
@@ -116,12 +119,16 @@ impl Draw {
 
     /// Heads, key heads and an even width.
     pub fn heads(&mut self) -> Heads {
+        if self.size == Size::Real {
+            return Heads { n_heads: 16, n_kv_heads: 4, head_dim: 64 };
+        }
         let n_kv_heads = self.int(1, 3);
         let n_heads = n_kv_heads * self.int(1, 3);
-        let head_dim = match self.int(0, 3) {
+        let head_dim = match self.int(0, 4) {
             0 => 2 * self.int(1, 9),
             1 => 48,
             2 => 64,
+            3 => 128,
             _ => 2 * self.int(1, 70),
         };
         Heads { n_heads, n_kv_heads, head_dim }
@@ -129,6 +136,9 @@ impl Draw {
 
     /// A random forest with loss entries, as a batch.
     pub fn batch(&mut self, vocab: u32) -> Batch {
+        if self.size == Size::Real {
+            return self.packed_rows(vocab);
+        }
         let longest = if self.size == Size::Large { 120 } else { 40 };
         let mut forest = Forest::default();
         let mut open: Vec<u32> = vec![];
@@ -150,6 +160,15 @@ impl Draw {
         }
         // A drawn forest is valid by construction; an empty batch would fail every comparison.
         Batch::from_forest(&forest, vocab).unwrap_or_default()
+    }
+
+    /// Four rows of 512 tokens, every one of them trained.
+    fn packed_rows(&mut self, vocab: u32) -> Batch {
+        let mut token = |_| self.int(0, vocab - 1);
+        let rows: Vec<Vec<u32>> = (0..4).map(|_| (0..512).map(&mut token).collect()).collect();
+        let pairs: Vec<(&[u32], &[bool])> =
+            rows.iter().map(|r| (&r[..], &[true; 512][..])).collect();
+        Batch::from_forest(&Forest::from_rows(&pairs), vocab).unwrap_or_default()
     }
 
     /// New tokens of several sequences over a cache of `rows` rows, as a batch.
@@ -183,9 +202,15 @@ impl Draw {
         if self.coin() { Rows::All } else { Rows::Kept }
     }
 
-    /// Working space that both the reference and the back-ends find large enough.
+    /// Working space that both the reference and the back-ends find large enough: twice what the op
+    /// itself needs, for what a kernel may keep besides.
     pub fn scratch(&mut self, len: u64) {
-        self.sizes.grow(Region::Scratch, len);
+        self.sizes.grow(Region::Scratch, 2 * len + 64);
+    }
+
+    /// Extents, half the time all multiples of 8: what kernels for matrix units take.
+    pub fn even<const K: usize>(&mut self, extents: [u32; K]) -> [u32; K] {
+        if self.coin() { extents.map(|x| x.next_multiple_of(8)) } else { extents }
     }
 
     /// The finished case.

@@ -54,6 +54,7 @@ struct Decoder<'a> {
     constants32: HashMap<u32, Reg>,
     constants64: HashMap<u64, Reg>,
     specials: HashMap<&'a str, Reg>,
+    shared_variables: HashMap<u32, Reg>,
     smallest_shared: u32,
     hopper: bool,
 }
@@ -91,6 +92,7 @@ pub(crate) fn decode(
         constants32: HashMap::new(),
         constants64: HashMap::new(),
         specials: HashMap::new(),
+        shared_variables: HashMap::new(),
         smallest_shared: 16,
         hopper: symbols.hopper,
     };

@@ -2,7 +2,7 @@
 
 use super::{Decoder, Entry, special};
 use crate::ast::{Operand, Space};
-use crate::ir::{Addr, PredSrc, Reg, Ty};
+use crate::ir::{Addr, PredSrc, Reg, Special, Ty};
 
 /// The parts of an instruction's name, taken off one by one.
 pub(crate) struct Modifiers<'a> {
@@ -114,6 +114,19 @@ impl<'a> Decoder<'a> {
         Ok(Some(reg))
     }
 
+    /// The address of a shared variable, which tells the CTA's rank in its cluster too.
+    fn shared_variable(&mut self, offset: u32) -> Result<Reg, String> {
+        if let Some(&reg) = self.shared_variables.get(&offset) {
+            return Ok(reg);
+        }
+        let reg = self.new_register(Ty::U32, format!("the shared address {offset:#x}"))?;
+        if let Reg::R(at) = reg {
+            self.code.specials.push((at, Special::SharedVariable(offset)));
+        }
+        self.shared_variables.insert(offset, reg);
+        Ok(reg)
+    }
+
     fn bits(&mut self, ty: Ty, bits: u64) -> Result<Reg, String> {
         match ty.bytes() {
             8 => self.constant64(bits),
@@ -135,6 +148,9 @@ impl<'a> Decoder<'a> {
                         return Err(format!("{name} is .{declared:?}, not a register for .{ty:?}"));
                     }
                     Ok(reg)
+                }
+                Some(Entry::Variable(place)) if place.space == Space::Shared && !ty.is_wide() => {
+                    self.shared_variable(place.address as u32)
                 }
                 Some(Entry::Variable(place)) => self.bits(ty, place.address),
                 None => match self.special(name)? {

@@ -11,7 +11,9 @@ use crate::ir::{Addr, AtomicOp, Code, L64, Op, Reg, Ty};
 
 /// Generic addresses of shared memory begin here: below every allocation of device memory.
 pub(crate) const SHARED_WINDOW: u64 = 0x1_0000_0000;
-const WINDOW_SIZE: u64 = 1 << 24;
+/// CTA r of a cluster has its shared memory at r times this in the cluster's window.
+pub(crate) const CLUSTER_STEP: u64 = 1 << 24;
+const WINDOW_SIZE: u64 = CLUSTER_STEP;
 /// Generic addresses of parameters begin here.
 pub(crate) const PARAMETER_WINDOW: u64 = 0x2_0000_0000;
 

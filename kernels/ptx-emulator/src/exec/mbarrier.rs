@@ -2,13 +2,10 @@
 
 use crate::asynchronous::{Async, SharedAddr};
 use crate::error::{FaultKind, LaneFault};
-use crate::exec::access::{SHARED_WINDOW, address_lanes};
+use crate::exec::access::{CLUSTER_STEP, SHARED_WINDOW, address_lanes};
 use crate::exec::warp::{Pause, Warp};
 use crate::exec::world::World;
 use crate::ir::Reg;
-
-/// Addresses in the cluster's window: those below are the CTA's own.
-const CLUSTER_STEP: u64 = 1 << 24;
 
 /// How a warp goes on after an instruction.
 pub(crate) enum Flow {
@@ -100,15 +97,13 @@ impl Warp {
         let addresses = address_lanes(&self.registers, &at.addr, active, world.code)?;
         let mut places = [(world.rank, 0); 32];
         for lane in lanes(active) {
-            let mut address = addresses[lane as usize];
-            if at.generic {
-                address = address.wrapping_sub(SHARED_WINDOW);
-            }
-            if address < CLUSTER_STEP {
-                places[lane as usize].1 = address;
+            let address = addresses[lane as usize];
+            if at.generic || at.addr.base.is_none() {
+                let window = if at.generic { SHARED_WINDOW } else { 0 };
+                places[lane as usize].1 = address.wrapping_sub(window);
                 continue;
             }
-            let rank = (address / CLUSTER_STEP - 1) as usize;
+            let rank = (address / CLUSTER_STEP) as usize;
             if rank >= world.ctas.len() {
                 let text = format!(
                     "address {address:#x} is not in the shared memory of this cluster of {}",
@@ -116,7 +111,7 @@ impl Warp {
                 );
                 return Err((Some(lane), FaultKind::BadOperand(text)));
             }
-            if world.ctas[rank].ended {
+            if rank != world.rank && world.ctas[rank].ended {
                 let text = format!("CTA {rank} of the cluster has ended; its memory is gone");
                 return Err((Some(lane), FaultKind::BadOperand(text)));
             }
@@ -211,7 +206,6 @@ impl Warp {
 
     /// Says which lanes' phases have ended. A `try_wait` that finds none says no once, so that the
     /// code around it is tried too, and lets the warp wait when it comes again.
-    #[expect(clippy::too_many_arguments, reason = "one instruction's operands")]
     fn wait(
         &mut self,
         p: Reg,
@@ -275,7 +269,7 @@ impl Warp {
         }
         let mut mapped = *self.registers.narrow(a);
         for (address, rank) in mapped.iter_mut().zip(ranks) {
-            *address = *address % CLUSTER_STEP as u32 + (rank % 64 + 1) * CLUSTER_STEP as u32;
+            *address = *address % CLUSTER_STEP as u32 + rank % 64 * CLUSTER_STEP as u32;
         }
         self.registers.set_narrow(d, &mapped, active);
         Ok(())

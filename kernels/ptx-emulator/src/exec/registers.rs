@@ -1,6 +1,7 @@
 //! A warp's registers, and which lanes of each have been written.
 
 use crate::error::{FaultKind, LaneFault};
+use crate::exec::access::CLUSTER_STEP;
 use crate::ir::{Code, L32, L64, PredSrc, Reg, Special};
 use std::cell::Cell;
 
@@ -288,6 +289,7 @@ fn special_value(special: Special, place: &Place, lane: u32) -> u32 {
         Special::ClusterNctaid(axis) => place.cluster[axis as usize],
         Special::ClusterCtarank => place.rank,
         Special::ClusterNctarank => place.cluster.iter().product(),
+        Special::SharedVariable(offset) => offset | place.rank << CLUSTER_STEP.trailing_zeros(),
         Special::DynamicSharedSize => place.dynamic_shared,
     }
 }

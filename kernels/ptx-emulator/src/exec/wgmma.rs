@@ -371,7 +371,7 @@ mod tests {
         }
         // K-major, 128 bytes: ((8,m),(T,2k)):((8T,SBO),(1,T)); row 9, second half of k.
         let wide = descriptor(0x800, 16, 1024, 1);
-        assert_eq!(wide.k_major(9, 1), 0x800 + 1024 + 128 + (16 ^ 16));
+        assert_eq!(wide.k_major(9, 1), 0x800 + 1024 + 128, "chunk 1 of row 1 goes to 0");
         assert_eq!(wide.k_major(10, 1), 0x800 + 1024 + 256 + (16 ^ 32));
         // K-major, no swizzle: ((8,m),(T,2k)):((1T,SBO),(1,LBO)).
         let plain = descriptor(0, 128, 256, 0);
