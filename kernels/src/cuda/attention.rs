@@ -44,7 +44,7 @@ const FORWARD: Kernel = Kernel {
     hopper: Tiled {
         names: ["attention_forward_sm90_64", "attention_forward_sm90_128"],
         threads: 256,
-        rows: 384,
+        rows: 448,
         bytes: 0,
     },
 };
@@ -58,7 +58,7 @@ const BACKWARD_QUERY: Kernel = Kernel {
     hopper: Tiled {
         names: ["attention_backward_query_sm90_64", "attention_backward_query_sm90_128"],
         threads: 256,
-        rows: 576,
+        rows: 512,
         bytes: 512,
     },
 };
