@@ -27,8 +27,8 @@ struct Tiled {
     bytes: u32,
 }
 
-/// One of the three kernels, as it is everywhere and as it is on compute capability 9.0; both take the same
-/// arguments and tiles.
+/// One of the three kernels, as it is everywhere and as it is on compute capability 9.0 (a name of "" stands
+/// for no kernel); both take the same arguments and tiles.
 struct Kernel {
     plain: Tiled,
     hopper: Tiled,
@@ -56,7 +56,8 @@ const BACKWARD_QUERY: Kernel = Kernel {
         bytes: 512,
     },
     hopper: Tiled {
-        names: ["attention_backward_query_sm90_64", "attention_backward_query_sm90_128"],
+        // For heads up to 64 wide there is none: the one that was tried was wrong on an H200.
+        names: ["", "attention_backward_query_sm90_128"],
         threads: 256,
         rows: 512,
         bytes: 512,
@@ -112,7 +113,7 @@ impl Cuda<'_> {
         }
         arguments.extend_from_slice(args!(n_heads, n_kv_heads, head_dim, scale(heads)));
         let wide = head_dim > 64;
-        let hopper = self.gpu.has(kernel.hopper.names[0]);
+        let hopper = self.gpu.has(kernel.hopper.names[usize::from(wide)]);
         let kernel = if hopper { &kernel.hopper } else { &kernel.plain };
         let shared = kernel.rows * if wide { 256 } else { 128 } + kernel.bytes;
         let name = kernel.names[usize::from(wide)];

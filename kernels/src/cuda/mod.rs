@@ -37,6 +37,7 @@ mod embed;
 mod kernels;
 mod linear_cross_entropy;
 mod lora;
+mod machine;
 mod matmul;
 mod matmul_sm90;
 mod memory;
@@ -48,7 +49,8 @@ mod tables;
 mod tensor_map;
 mod trouble;
 
-pub use device::{DeviceReport, Gpu, available, describe_devices};
+pub use device::Gpu;
+pub use machine::{DeviceReport, available, describe_devices};
 pub use profile::Line;
 
 use memory::{Memory, stored_bytes};
