@@ -111,16 +111,20 @@ impl Attention {
         let room = |count: usize| DeviceBuffer::<u16>::zeroed(count * s.d);
         let width = if s.d <= 64 { 64 } else { 128 };
         let row = 2 * width;
-        let kernel = |name: &str, threads, shared| {
+        let of = |path: Path, name: &str, threads, shared| {
             gpu.kernel(&format!("attention_{name}{}_{width}", path.suffix()), threads, shared)
         };
-        let kernels = match path {
-            Path::Portable => [
-                kernel("forward", 128, 256 * row)?,
-                kernel("backward_query", 128, 384 * row + 512)?,
-                kernel("backward_key", 256, 384 * row + 1024)?,
-            ],
-            Path::Hopper => [
+        let kernel = |name: &str, threads, shared| of(path, name, threads, shared);
+        let forward = || of(Path::Portable, "forward", 128, 256 * row);
+        let query = || of(Path::Portable, "backward_query", 128, 384 * row + 512);
+        let kernels = match (path, width) {
+            (Path::Portable, _) => {
+                [forward()?, query()?, kernel("backward_key", 256, 384 * row + 1024)?]
+            }
+            (Path::Hopper, 64) => {
+                [forward()?, query()?, kernel("backward_key", 256, 512 * row + 1024)?]
+            }
+            (Path::Hopper, _) => [
                 kernel("forward", 256, 448 * row)?,
                 kernel("backward_query", 256, 512 * row + 512)?,
                 kernel("backward_key", 256, 512 * row + 1024)?,

@@ -145,7 +145,9 @@ fn check(v: &Visibility, keys: usize, s: Sizes, seed: u64, written: &[bool]) -> 
         e.out.assert(&found, true, 2e-6, kernel);
         (out, lse, found)
     };
-    forward("forward_sm90", 256, 448 * row);
+    if width(s) == 128 {
+        forward("forward_sm90", 256, 448 * row);
+    }
     let (out, lse, found) = forward("forward", 128, 256 * row);
     if v.blocks.is_empty() {
         return run;
@@ -165,8 +167,11 @@ fn check(v: &Visibility, keys: usize, s: Sizes, seed: u64, written: &[bool]) -> 
         e.dv.assert(&run.gpu.read_u16(dv, rows * s.d), true, 2e-5, kernels[1]);
     };
     backward(["backward_query", "backward_key"], 128, [384 * row + 512, 384 * row + 1024]);
-    let kernels = ["backward_query_sm90", "backward_key_sm90"];
-    backward(kernels, 256, [512 * row + 512, 512 * row + 1024]);
+    let (query, threads, rows) = match width(s) {
+        64 => ("backward_query", 128, 384),
+        _ => ("backward_query_sm90", 256, 512),
+    };
+    backward([query, "backward_key_sm90"], threads, [rows * row + 512, 512 * row + 1024]);
     run
 }
 
