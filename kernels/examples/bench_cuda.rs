@@ -84,8 +84,8 @@ mod bench {
 
     /// Full rows of 2,048 tokens, every one trained but each row's last.
     fn batch(tokens: u32, vocab: u32) -> Result<Batch> {
-        let mut forest = Forest::default();
-        forest.tokens = (0..tokens).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % vocab).collect();
+        let token = |i: u32| (i.wrapping_mul(2_654_435_761) >> 7) % vocab;
+        let mut forest = Forest { tokens: (0..tokens).map(token).collect(), ..Forest::default() };
         for start in (0..tokens).step_by(ROW as usize) {
             let len = ROW.min(tokens - start);
             forest.segments.push(Segment { start, len, parent: None });
@@ -159,21 +159,7 @@ mod bench {
         cuda.sync()?;
         println!("first values in {:.2} s", started.elapsed().as_secs_f64());
         let batches = [batch(n, c.vocab_size)?];
-        let mut times = Vec::new();
-        for i in 0..u64::from(steps) + 2 {
-            let last = i == u64::from(steps) + 1;
-            cuda.gpu().time_kernels(last);
-            let started = Instant::now();
-            let adam = Adam::default();
-            let settings = StepSettings { adam, lr: 1e-5, max_grad_norm: 1.0, step: i, seed: 1 };
-            let outcome = step(&mut cuda, &model, &plan, &batches, &settings, &mut ())?;
-            cuda.sync()?;
-            let time = started.elapsed().as_secs_f64();
-            println!("step {i}: {time:.4} s, {outcome:?}");
-            if i > 0 && !last {
-                times.push(time);
-            }
-        }
+        let mut times = measure(&mut cuda, &model, &plan, &batches, u64::from(steps))?;
         times.sort_by(f64::total_cmp);
         let time = times[times.len() / 2];
         let flops = flops(&model, tokens as f64);
@@ -184,6 +170,32 @@ mod bench {
             flops / time / 1e12
         );
         table(&cuda)
+    }
+
+    /// Seconds of each step but the first, which sends weights; one more step is timed kernel by kernel.
+    fn measure(
+        cuda: &mut Cuda<'_>,
+        model: &Model,
+        plan: &Plan,
+        batches: &[Batch],
+        steps: u64,
+    ) -> Result<Vec<f64>> {
+        let mut times = Vec::new();
+        for i in 0..steps + 2 {
+            let last = i == steps + 1;
+            cuda.gpu().time_kernels(last);
+            let started = Instant::now();
+            let adam = Adam::default();
+            let settings = StepSettings { adam, lr: 1e-5, max_grad_norm: 1.0, step: i, seed: 1 };
+            let outcome = step(cuda, model, plan, batches, &settings, &mut ())?;
+            cuda.sync()?;
+            let time = started.elapsed().as_secs_f64();
+            println!("step {i}: {time:.4} s, {outcome:?}");
+            if i > 0 && !last {
+                times.push(time);
+            }
+        }
+        Ok(times)
     }
 
     fn gib(bytes: u64) -> f64 {

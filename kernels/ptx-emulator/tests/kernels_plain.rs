@@ -262,7 +262,7 @@ fn adamw_is_the_formula() {
             expected[2].push(second);
         }
         let rounded: Vec<u16> =
-            gpu.read_f32(p_p, count).iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect();
+            gpu.read_f32(p_p, count).iter().map(|&x| bf16::from_f32(x).to_bits()).collect();
         assert_eq!(gpu.read_u16(p_copy, count), rounded);
         for (address, expected, what) in
             [(p_p, &expected[0], "param"), (p_m, &expected[1], "m"), (p_v, &expected[2], "v")]

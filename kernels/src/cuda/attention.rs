@@ -81,8 +81,8 @@ const BACKWARD_KEY: Kernel = Kernel {
 
 /// Whether the kernels on tensor cores take these heads at these addresses; `attention_any.ptx` takes all.
 fn is_tiled(heads: Heads, addresses: &[u64]) -> bool {
-    let aligned = addresses.iter().all(|address| address % 16 == 0);
-    heads.head_dim % 8 == 0 && heads.head_dim <= 128 && aligned
+    let aligned = addresses.iter().all(|address| address.is_multiple_of(16));
+    heads.head_dim.is_multiple_of(8) && heads.head_dim <= 128 && aligned
 }
 
 impl Cuda<'_> {

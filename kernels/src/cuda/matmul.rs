@@ -67,11 +67,11 @@ impl Product {
         }
         let Product { pass, m, n, k, wide, .. } = *self;
         let rows = match pass {
-            Pass::Forward => k % 8 == 0 && n % 8 == 0,
-            Pass::BackwardInput => k % 8 == 0 && n % 8 == 0 && !wide,
-            Pass::BackwardWeight => m % 8 == 0 && n % 8 == 0 && wide,
+            Pass::Forward => k.is_multiple_of(8) && n.is_multiple_of(8),
+            Pass::BackwardInput => k.is_multiple_of(8) && n.is_multiple_of(8) && !wide,
+            Pass::BackwardWeight => m.is_multiple_of(8) && n.is_multiple_of(8) && wide,
         };
-        let aligned = (self.out | self.a | self.b) % 16 == 0;
+        let aligned = (self.out | self.a | self.b).is_multiple_of(16);
         if rows && aligned && k > 0 { Kernel::Tiled } else { Kernel::Any }
     }
 

@@ -23,7 +23,7 @@ impl Cuda<'_> {
         let positions = self.table(tables.positions)?;
         let heads = x.len / n / u64::from(head_dim);
         let (x, table) = (self.narrow(x)?, self.wide(table)?);
-        let each = if half % 8 == 0 && (x | table) % 16 == 0 { 8 } else { 1 };
+        let each = if half.is_multiple_of(8) && (x | table).is_multiple_of(16) { 8 } else { 1 };
         let threads = n * heads * u64::from(half / each);
         self.gpu.launch(
             entry,

@@ -60,7 +60,8 @@ pub(super) fn linear_cross_entropy(d: &mut Draw) -> Case {
 /// A frozen or trained matrix with an adapter.
 fn adapter(d: &mut Draw, o: u32, i: u32) -> (Mat, LoraMats, u32) {
     let w = d.matrix(o, i);
-    let rank = if o % 8 == 0 && i % 8 == 0 { 8 * d.int(1, 3) } else { d.int(1, 20) };
+    let rank =
+        if o.is_multiple_of(8) && i.is_multiple_of(8) { 8 * d.int(1, 3) } else { d.int(1, 20) };
     let (a, b) = (d.input(Params, area(rank, i)), d.input(Params, area(o, rank)));
     let mats = LoraMats { a: Mat::trained(a, rank, i), b: Mat::trained(b, o, rank), scale: 0.5 };
     (w, mats, rank)
