@@ -136,6 +136,13 @@ pub struct Machine {
     pub threads: Option<u64>,
 }
 
+impl Default for Machine {
+    /// The best that there is.
+    fn default() -> Machine {
+        Machine { backend: BackendChoice::Auto, device: None, threads: None }
+    }
+}
+
 impl Machine {
     /// What a run computes with.
     pub fn of(config: &RunConfig) -> Machine {

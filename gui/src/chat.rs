@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eframe::egui::Context;
 use paddock_cli::generate::{Generation, Said, Sampler, Voice, conversation_template};
-use paddock_cli::open::Opened;
-use paddock_cli::run::config::BackendChoice;
+use paddock_cli::open::{Machine, Opened};
 use paddock_cli::run::overview::Tuned;
 use paddock_datasets::encode::prompt_tokens;
 use paddock_datasets::template::Template;
@@ -186,7 +185,7 @@ fn speak(
 ) -> anyhow::Result<()> {
     let opened = Opened::open(&tuned.model, tuned.adapter.as_deref())?;
     let template = conversation_template(&opened, template_from.as_deref(), None)?;
-    let mut voice = Voice::new(&opened, BackendChoice::Auto, None, None)?;
+    let mut voice = Voice::new(&opened, &Machine::default(), None)?;
     shared.set(State::Ready(template.name.clone()));
     ctx.request_repaint();
     while let Ok(question) = questions.recv() {
