@@ -1,8 +1,8 @@
 //! Pieces that all screens are made of.
 
 use eframe::egui::{
-    Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, ProgressBar, Response,
-    RichText, ScrollArea, Stroke, Ui, WidgetText, vec2,
+    Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, OpenUrl, ProgressBar,
+    Response, RichText, ScrollArea, Stroke, Ui, WidgetText, vec2,
 };
 use paddock_cli::train::report::duration;
 
@@ -261,4 +261,13 @@ pub fn empty(ui: &mut Ui, what: &str, then: impl Into<WidgetText>) {
             ui.add_space(26.0);
         });
     });
+}
+
+/// Opens a file or folder with the program that the system has for it.
+pub fn open_path(ui: &Ui, path: &str) {
+    let mut escaped = path.to_string();
+    for (sign, code) in [('%', "%25"), (' ', "%20"), ('#', "%23"), ('?', "%3F")] {
+        escaped = escaped.replace(sign, code);
+    }
+    ui.ctx().open_url(OpenUrl::new_tab(format!("file://{escaped}")));
 }
