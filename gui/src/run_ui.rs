@@ -85,7 +85,7 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
                 _ => {}
             }
         });
-        let bar = ui.add(ProgressBar::new(run.share()).desired_height(9.0));
+        let bar = ui.add(ProgressBar::new(run.share()).desired_height(9.0).fill(p.accent));
         named(&bar, "Progress of the run");
         match run.stage {
             Stage::Starting => hint(
