@@ -235,11 +235,13 @@ fn holds(value: &serde_json::Value, wanted: &str) -> bool {
 
 /// A cell on one line.
 pub fn cell(row: &Record, column: &str) -> String {
-    match row.get(column) {
-        None | Some(serde_json::Value::Null) => String::new(),
+    let text = match row.get(column) {
+        None | Some(serde_json::Value::Null) => return String::new(),
         Some(serde_json::Value::String(text)) => short(head(text), CELL),
         Some(value) => short(head(&scalar_text(value).unwrap_or_else(|| value.to_string())), CELL),
-    }
+    };
+    // The sign for a line's end is in few fonts.
+    text.replace('\u{23ce}', " ")
 }
 
 /// The beginning of a text: a cell need not read a whole book to show its first line.

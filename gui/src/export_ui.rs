@@ -1,11 +1,11 @@
 //! A tuned model handed on.
 
-use eframe::egui::{ComboBox, Label, OpenUrl, TextEdit, Ui};
+use eframe::egui::{ComboBox, Label, TextEdit, Ui};
 
 use crate::app::App;
 use crate::dialog::{Ask, Dialog};
 use crate::export::DTYPES;
-use crate::parts::{Tone, busy, card, code, hint, named, notice, page, plain, primary};
+use crate::parts::{Tone, busy, card, code, hint, named, notice, open_path, page, plain, primary};
 use crate::task::Work;
 
 /// The screen.
@@ -32,7 +32,7 @@ pub fn export_ui(app: &mut App, ui: &mut Ui) {
             ui.add(Label::new(what).wrap());
             code(ui, "path", &path);
             if plain(ui, "Open the folder", None) {
-                ctx.open_url(OpenUrl::new_tab(format!("file://{path}")));
+                open_path(ui, &path);
             }
         });
         card(ui, "One whole model", |ui| {
@@ -92,8 +92,7 @@ fn outcome_ui(app: &App, ui: &mut Ui) {
         Work::Done(exported) => {
             notice(ui, Tone::Good, exported.words.clone());
             if plain(ui, "Open the new folder", None) {
-                let path = exported.path.display();
-                ui.ctx().open_url(OpenUrl::new_tab(format!("file://{path}")));
+                open_path(ui, &exported.path.display().to_string());
             }
         }
     }

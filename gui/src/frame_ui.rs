@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 
 use crate::app::{App, Screen};
-use crate::parts::{Tone, notice, plain, primary};
+use crate::parts::{Tone, named, notice, plain, primary};
 use crate::theme::{palette, title};
 use crate::{
     chat_ui, data_ui, evaluate_ui, export_ui, home_ui, model_ui, run_ui, studio_ui, train_ui,
@@ -70,6 +70,7 @@ fn rail_ui(app: &mut App, ui: &mut Ui) {
             .selected(chosen)
             .right_text("");
         let response = ui.add_enabled(blocked.is_none(), button);
+        named(&response, screen.name());
         match blocked {
             Some(why) => _ = response.on_disabled_hover_text(why),
             None if response.clicked() => app.show(&ctx, screen),
@@ -80,14 +81,15 @@ fn rail_ui(app: &mut App, ui: &mut Ui) {
         let mut theme = ctx.options(|options| options.theme_preference);
         let before = theme;
         ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.x = 2.0;
+            ui.spacing_mut().item_spacing.x = 3.0;
+            ui.spacing_mut().button_padding = vec2(6.0, 3.0);
             for (value, word) in [
                 (ThemePreference::Light, "Light"),
                 (ThemePreference::Dark, "Dark"),
                 (ThemePreference::System, "Auto"),
             ] {
                 let text = RichText::new(word).small();
-                let button = Button::new(text).small().selected(theme == value);
+                let button = Button::new(text).selected(theme == value);
                 if ui.add(button).on_hover_text(format!("{word} colours")).clicked() {
                     theme = value;
                 }

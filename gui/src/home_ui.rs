@@ -124,9 +124,9 @@ fn runs_ui(app: &mut App, ui: &mut Ui) {
 }
 
 /// The word and colours of a state.
-fn state_words<'a>(
+fn state_words(
     state: &State,
-    p: &'a Palette,
+    p: &Palette,
 ) -> (&'static str, (eframe::egui::Color32, eframe::egui::Color32)) {
     match state {
         State::Running(_) => ("running", p.good),

@@ -1,8 +1,8 @@
 //! Pieces that all screens are made of.
 
 use eframe::egui::{
-    Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, ProgressBar, Response,
-    RichText, ScrollArea, Stroke, Ui, WidgetText, vec2,
+    Align, Button, Color32, CornerRadius, Frame, Label, Layout, Margin, OpenUrl, ProgressBar,
+    Response, RichText, ScrollArea, Stroke, Ui, WidgetText, vec2,
 };
 use paddock_cli::train::report::duration;
 
@@ -19,7 +19,7 @@ pub fn page<R>(ui: &mut Ui, name: &str, about: &str, add: impl FnOnce(&mut Ui) -
     let scroll = ScrollArea::vertical().id_salt(name).auto_shrink([false, false]);
     scroll
         .show(ui, |ui| {
-            ui.set_max_width(MOST_WIDTH);
+            ui.set_max_width(MOST_WIDTH.min(ui.available_width()));
             ui.add_space(2.0);
             ui.heading(name);
             ui.label(RichText::new(about).color(palette(ui).weak));
@@ -174,7 +174,9 @@ pub fn busy<T>(ui: &mut Ui, what: &str, task: &Task<T>) -> bool {
         let left = task.left().map(|d| format!("about {} to go", duration(d)));
         match task.share() {
             Some(share) => {
-                let bar = ProgressBar::new(share).desired_width(180.0).desired_height(10.0);
+                let accent = palette(ui).accent;
+                let bar =
+                    ProgressBar::new(share).desired_width(180.0).desired_height(10.0).fill(accent);
                 let bar = ui.add(bar);
                 named(&bar, what);
             }
@@ -261,4 +263,13 @@ pub fn empty(ui: &mut Ui, what: &str, then: impl Into<WidgetText>) {
             ui.add_space(26.0);
         });
     });
+}
+
+/// Opens a file or folder with the program that the system has for it.
+pub fn open_path(ui: &Ui, path: &str) {
+    let mut escaped = path.to_string();
+    for (sign, code) in [('%', "%25"), (' ', "%20"), ('#', "%23"), ('?', "%3F")] {
+        escaped = escaped.replace(sign, code);
+    }
+    ui.ctx().open_url(OpenUrl::new_tab(format!("file://{escaped}")));
 }

@@ -1,13 +1,13 @@
 //! The run: how far it is, its curves, how it went.
 
-use eframe::egui::{CollapsingHeader, Label, OpenUrl, ProgressBar, RichText, ScrollArea, Ui};
+use eframe::egui::{CollapsingHeader, Label, ProgressBar, RichText, ScrollArea, Ui};
 use paddock_cli::run::events::{Judged, Sample, Share};
 use paddock_cli::train::report::{bytes, duration};
 
 use crate::app::App;
 use crate::dialog::{Ask, Dialog};
 use crate::parts::{
-    Tone, boxed, card, chip, column, empty, fact, hint, named, notice, page, plain,
+    Tone, boxed, card, chip, column, empty, fact, hint, named, notice, open_path, page, plain,
 };
 use crate::plot_ui::{loss_ui, small_ui};
 use crate::run::{Run, Stage};
@@ -76,13 +76,16 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
                 ui.label(RichText::new(format!("about {} to go", duration(left))).color(p.weak));
             }
             match run.stage {
-                Stage::Starting | Stage::Training => stop = plain(ui, "Stop and save", None),
+                Stage::Starting | Stage::Training => {
+                    let missing = run.pid.is_none().then_some("The process is still starting.");
+                    stop = plain(ui, "Stop and save", missing);
+                }
                 Stage::Stopped => resume = plain(ui, "Go on", None),
                 Stage::Finished => report = plain(ui, "Open the report", None),
                 _ => {}
             }
         });
-        let bar = ui.add(ProgressBar::new(run.share()).desired_height(9.0));
+        let bar = ui.add(ProgressBar::new(run.share()).desired_height(9.0).fill(p.accent));
         named(&bar, "Progress of the run");
         match run.stage {
             Stage::Starting => hint(
@@ -110,7 +113,7 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
         app.resume_run(&ctx);
     }
     if report {
-        ctx.open_url(OpenUrl::new_tab(format!("file://{}", path.display())));
+        open_path(ui, &path.display().to_string());
     }
 }
 

@@ -40,7 +40,7 @@ impl Table {
         let mut reading = readers::open(path, &options)?;
         progress.opened(path, reading.detected(), reading.notes());
         let (mut rows, mut more) = (Vec::new(), false);
-        while let Some(item) = reading.next() {
+        for item in reading.by_ref() {
             match item {
                 Ok(_) if rows.len() >= most => {
                     more = true;

@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ impl Lock {
         let path = dir.join(LOCK_FILE);
         let error = |source| LockError::File { path: path.clone(), source };
         let file = open(&path).map_err(error)?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = read_holder(&path).unwrap_or_default();
@@ -141,6 +141,17 @@ impl Drop for Lock {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Somebody who only asks who holds the lock (see [`holder`]) has it for an instant: that is waited for.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..4 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(15)),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// Who uses the run folder `dir` now; nobody if its lock is free or cannot be asked.

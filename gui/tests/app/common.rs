@@ -106,17 +106,30 @@ impl Visit {
             let mut found = h.query_all_by_label(&wanted);
             found.any(|node| !node.accesskit_node().is_disabled())
         });
+        // What is out of sight is scrolled to, as a person would.
+        self.button(label).scroll_to_me();
+        self.settle();
+        self.button(label).click();
+        self.clicks += 1;
+        self.settle();
+    }
+
+    /// The button of that name.
+    #[track_caller]
+    fn button(&self, label: &str) -> egui_kittest::Node<'_> {
         let pressable = |role| {
             matches!(
                 role,
                 Role::Button | Role::RadioButton | Role::CheckBox | Role::DisclosureTriangle
             )
         };
-        let node =
-            self.harness.get_all_by_label(label).find(|n| pressable(n.accesskit_node().role()));
-        node.unwrap_or_else(|| panic!("{label} is no button")).click();
-        self.clicks += 1;
-        self.settle();
+        let wanted = label.to_string();
+        let mut all = self.harness.root().children_recursive();
+        let found = all.find(|node| {
+            let node = node.accesskit_node();
+            pressable(node.role()) && node.label().as_deref() == Some(&wanted)
+        });
+        found.unwrap_or_else(|| panic!("{label} is no button"))
     }
 
     /// Lets the window come to rest.

@@ -101,7 +101,7 @@ fn screens(theme: Theme, word: &str) {
     tidy(visit.harness.state_mut());
     visit.look(&format!("{word}-home"));
     visit.press("Try the example");
-    visit.wait_for("Nothing speaks against these rows");
+    visit.wait("all rows", |h| h.state().data.found.done().is_some());
     visit.wait("a preview", |h| h.state().data.preview.done().is_some());
     visit.look(&format!("{word}-data"));
     visit.press("Next: choose a model");

@@ -7,12 +7,11 @@ use paddock_gui::run::Stage;
 fn be_quick(visit: &mut Visit) {
     let quick = [
         ("max_steps", "12"),
-        ("eval_every", "4"),
+        ("eval_every", "6"),
         ("batch_size", "4"),
         ("test_rows", "8"),
         ("samples", "2"),
         ("sample_tokens", "24"),
-        ("max_seq_len", "192"),
     ];
     let changed = &mut visit.harness.state_mut().train.changed;
     changed.extend(quick.map(|(k, v)| (k.to_string(), v.to_string())));
@@ -28,7 +27,7 @@ fn from_the_example_to_an_exported_model_in_ten_clicks() {
     visit.wait_for("Trains on");
     visit.picture("1-home");
     visit.press("Try the example");
-    visit.wait_for("Nothing speaks against these rows");
+    visit.wait("all rows", |h| h.state().data.found.done().is_some());
     visit.wait_for("are learned");
     visit.picture("2-data");
     visit.press("Next: choose a model");
