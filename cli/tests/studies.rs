@@ -267,7 +267,7 @@ fn a_sweep_chooses_by_validation_tests_once_and_goes_on() {
 fn final_answers_after_reasoning_may_be_voted_for() {
     let desk = desk();
     desk.run(
-        "train --model model --data rows.json --method full --lr 0.01 --max-steps 60 --samples 0 --out run",
+        "train --model model --data rows.json --method full --lr 0.02 --max-steps 200 --samples 0 --out run",
         0,
     );
     // Answers are such as `the sky is blue .`: what follows `is` is the final one.
