@@ -34,6 +34,7 @@ fn plan() -> Plan {
         memory_bytes: 140_000_000,
         checkpoint_bytes: 5_200_000,
         seconds: Some(Seconds { low: 92.0, high: 168.0 }),
+        sets: Vec::new(),
     }
 }
 
