@@ -186,10 +186,11 @@ mod tests {
         let mut table = vec![vec![false; columns]; v.at.len()];
         for s in &v.spans {
             let ranges = &v.ranges[s.first_range as usize..(s.first_range + s.n_ranges) as usize];
-            for q in s.q_start as usize..(s.q_start + s.q_len) as usize {
-                let own = s.self_start..v.at[q] + 1;
+            let queries = s.q_start as usize..(s.q_start + s.q_len) as usize;
+            for (row, &at) in table[queries.clone()].iter_mut().zip(&v.at[queries]) {
+                let own = s.self_start..at + 1;
                 let ranges = ranges.iter().map(|r| r.start..r.start + r.len).chain([own]);
-                ranges.flatten().for_each(|key| table[q][key as usize] = true);
+                ranges.flatten().for_each(|key| row[key as usize] = true);
             }
         }
         table
