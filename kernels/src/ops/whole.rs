@@ -152,8 +152,9 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     if a.len() == b.len() && relative.is_finite() { relative } else { f64::INFINITY }
 }
 
-/// Two steps, full and LoRA, against the reference in f64: distances of gradients and of logits. Bounds are
-/// 800 and 80 roundings of the back-end's activations, which pass twice through the model.
+/// Two steps, full and LoRA, against the reference in f64: distances of gradients and of logits. They may be
+/// twice those of the reference in f32 (an optimizer step magnifies roundings of gradients near 0), and 800
+/// and 80 roundings of the back-end's activations, which pass twice through the model.
 pub fn verify_steps(device: &Device, seed: u64, report: &mut dyn FnMut(Verdict)) -> Result<()> {
     let toy = Toy::new(seed);
     let methods = [("whole step, full", Method::Full), ("whole step, LoRA", lora(0.2))];
@@ -174,7 +175,7 @@ pub fn verify_steps(device: &Device, seed: u64, report: &mut dyn FnMut(Verdict))
         let mut judge = |output, found: &[f32], plain: &[f32], truth: &[f32], roundings: f64| {
             let shape = String::from("2 layers, dim 48, 29 tokens");
             let (error, plain) = (distance(found, truth), distance(plain, truth));
-            let allowed = (roundings * rounding).min(0.1);
+            let allowed = 2.0 * plain + (roundings * rounding).min(0.1);
             report(Verdict { op, output, shape, error, plain, largest: 1.0, allowed });
         };
         judge("gradients", &found.grads, &plain.grads, &truth.grads, 800.0);
