@@ -1,0 +1,359 @@
+//! What each kernel costs on a fixed shape, counted: the figures that need no GPU, no clock and no
+//! luck. They are those of `figures.txt` (PADDOCK_UPDATE=1 rewrites that file); a change of a
+//! kernel shows there what it changed.
+
+mod common;
+#[path = "common/data.rs"]
+mod data;
+
+use common::{Arg, Gpu};
+use data::Numbers;
+use paddock_ptx_emulator::{Counters, Shape};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Rows of a batch, model width, vocabulary, heads, heads of keys, head width.
+const N: usize = 64;
+const C: usize = 1024;
+const V: usize = 4096;
+const H: usize = 4;
+const K: usize = 2;
+const D: usize = 128;
+
+/// A device with random numbers on it.
+struct Bench {
+    gpu: Gpu,
+    numbers: Numbers,
+}
+
+impl Bench {
+    /// A buffer of bf16.
+    fn narrow(&mut self, count: usize) -> Arg {
+        let values = self.numbers.bf16s(count);
+        Arg::U64(self.gpu.u16s(&values))
+    }
+
+    /// A buffer of f32 in [0, 1).
+    fn wide(&mut self, count: usize) -> Arg {
+        let values: Vec<f32> = self.numbers.f32s(count).iter().map(|x| x.abs()).collect();
+        Arg::U64(self.gpu.f32s(&values))
+    }
+
+    fn list(&mut self, values: impl IntoIterator<Item = u32>) -> Arg {
+        let values: Vec<u32> = values.into_iter().collect();
+        Arg::U64(self.gpu.u32s(&values))
+    }
+
+    /// 0, 1, 2, …
+    fn rows(&mut self, count: usize) -> Arg {
+        self.list(0..count as u32)
+    }
+}
+
+fn n(value: usize) -> Arg {
+    Arg::U32(value as u32)
+}
+
+fn long(value: usize) -> Arg {
+    Arg::U64(value as u64)
+}
+
+/// One launch.
+struct Job {
+    file: &'static str,
+    entry: &'static str,
+    /// In words, for the table.
+    what: String,
+    grid: [usize; 2],
+    block: u32,
+    shared: usize,
+    args: fn(&mut Bench) -> Vec<Arg>,
+}
+
+fn job(
+    file: &'static str,
+    entry: &'static str,
+    what: impl Into<String>,
+    (grid, block, shared): ([usize; 2], u32, usize),
+    args: fn(&mut Bench) -> Vec<Arg>,
+) -> Job {
+    Job { file, entry, what: what.into(), grid, block, shared, args }
+}
+
+fn per(items: usize, each: usize, block: u32) -> ([usize; 2], u32, usize) {
+    ([items.div_ceil(each), 1], block, 0)
+}
+
+fn rows_jobs() -> Vec<Job> {
+    let nc = format!("N {N} C {C}");
+    let norm = "rms_norm";
+    vec![
+        job(norm, "rms_norm_forward", &nc, per(N, 4, 128), |b| {
+            let (out, rstd) = (b.narrow(N * C), b.wide(N));
+            vec![out, rstd, b.narrow(N * C), b.wide(C), n(N), n(C), Arg::F32(1e-5)]
+        }),
+        job(norm, "rms_norm_backward", &nc, per(N, 4, 128), |b| {
+            let [dinp, dout, inp] = [0; 3].map(|_| b.narrow(N * C));
+            vec![dinp, dout, inp, b.wide(C), b.wide(N), n(N), n(C)]
+        }),
+        job(norm, "rms_norm_backward_weight", &nc, ([C / 64, 1], 64, 0), |b| {
+            let (partial, dout) = (b.wide(C), b.narrow(N * C));
+            vec![partial, dout, b.narrow(N * C), b.wide(N), n(N), n(C)]
+        }),
+        job(norm, "rms_norm_add_partials", format!("P 4 C {C}"), per(C, 128, 128), |b| {
+            vec![b.wide(C), b.wide(4 * C), n(4), n(C)]
+        }),
+        job("rope", "rope_forward", &nc, per(N * C / 16, 128, 128), |b| {
+            let x = b.narrow(N * C);
+            vec![x, b.wide(N * D), b.rows(N), n(N), n(C / D), n(D / 2), n(8)]
+        }),
+        job("rope", "rope_backward", &nc, per(N * C / 16, 128, 128), |b| {
+            let x = b.narrow(N * C);
+            vec![x, b.wide(N * D), b.rows(N), n(N), n(C / D), n(D / 2), n(8)]
+        }),
+        job("swiglu", "swiglu_forward", &nc, per(N * C, 2048, 256), |b| {
+            let [out, gate, up] = [0; 3].map(|_| b.narrow(N * C));
+            vec![out, gate, up, long(N * C)]
+        }),
+        job("swiglu", "swiglu_backward", &nc, per(N * C, 2048, 256), |b| {
+            let [dgate, dup, dout, gate, up] = [0; 5].map(|_| b.narrow(N * C));
+            vec![dgate, dup, dout, gate, up, long(N * C)]
+        }),
+        job("dropout", "dropout", &nc, per(N * C / 4, 128, 128), |b| {
+            let (out, inp, hashes) = (b.narrow(N * C), b.narrow(N * C), b.rows(2 * N));
+            let rest = [n(N), n(C), n(1), n(2), n(3), n(1 << 30), Arg::F32(1.5), n(1)];
+            [vec![out, inp, hashes], rest.to_vec()].concat()
+        }),
+        job("embed", "embed_forward", &nc, per(N, 1, 128), |b| {
+            vec![b.narrow(N * C), b.narrow(N * C), b.rows(N), n(C)]
+        }),
+        job("embed", "embed_backward", &nc, ([N, C / 128], 128, 0), |b| {
+            let (dtable, dout) = (b.wide(N * C), b.narrow(N * C));
+            vec![dtable, dout, b.rows(N), b.rows(N + 1), b.rows(N), n(C)]
+        }),
+    ]
+}
+
+fn plain_jobs() -> Vec<Job> {
+    let nc = format!("N {N} C {C}");
+    let plain = "elementwise";
+    vec![
+        job(plain, "add", &nc, per(N * C, 2048, 256), |b| {
+            let [out, left, right] = [0; 3].map(|_| b.narrow(N * C));
+            vec![out, left, right, long(N * C)]
+        }),
+        job(plain, "accumulate", &nc, per(N * C, 2048, 256), |b| {
+            vec![b.narrow(N * C), b.narrow(N * C), long(N * C), Arg::F32(0.5)]
+        }),
+        job(plain, "accumulate_f32", &nc, per(N * C, 1024, 256), |b| {
+            vec![b.wide(N * C), b.wide(N * C), long(N * C), Arg::F32(0.5)]
+        }),
+        job(plain, "gather_rows", &nc, per(N, 1, 128), |b| {
+            vec![b.narrow(N * C), b.narrow(N * C), b.rows(N), n(C)]
+        }),
+        job(plain, "scatter_rows", &nc, per(N, 1, 128), |b| {
+            vec![b.narrow(N * C), b.narrow(N * C), b.rows(N), n(C)]
+        }),
+        job(plain, "cache_write", &nc, per(N, 1, 128), |b| {
+            vec![b.narrow(N * C), b.narrow(N * C), b.rows(N), n(C)]
+        }),
+        job(plain, "norm_squared", &nc, per(N * C, 4096, 256), |b| {
+            vec![b.wide(N * C / 4096), b.wide(N * C), long(N * C)]
+        }),
+        job(plain, "sum_partials", "16 parts", per(1, 1, 32), |b| {
+            vec![b.wide(1), b.wide(16), n(16)]
+        }),
+        job("convert", "f32_to_bf16", &nc, per(N * C, 256, 256), |b| {
+            vec![b.narrow(N * C), b.wide(N * C), long(N * C)]
+        }),
+        job("convert", "f16_to_bf16", &nc, per(N * C, 256, 256), |b| {
+            vec![b.narrow(N * C), b.narrow(N * C), long(N * C)]
+        }),
+        job("convert", "bf16_to_f32", &nc, per(N * C, 256, 256), |b| {
+            vec![b.wide(N * C), b.narrow(N * C), long(N * C)]
+        }),
+        job("adamw", "adamw", &nc, per(N * C, 1024, 256), |b| {
+            let lists = [0; 4].map(|_| b.wide(N * C));
+            let numbers = [0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 0.7, 1e-8, 0.99].map(Arg::F32);
+            [lists.to_vec(), vec![long(N * C)], numbers.to_vec()].concat()
+        }),
+    ]
+}
+
+fn attention_jobs() -> Vec<Job> {
+    let what = format!("N {N} H {H} K {K} D {D} causal");
+    let vocabulary = format!("N {N} V {V}");
+    // One segment: query i sees keys 0 to i, key j is seen by queries j to N - 1.
+    fn lists(b: &mut Bench) -> [Arg; 3] {
+        let visible = b.list((0..N as u32).flat_map(|row| [0, 0, 0, row]));
+        let ranges = b.list([0, 0]);
+        [visible, ranges, b.list((0..N as u32).flat_map(|_| [0, N as u32]))]
+    }
+    fn sizes() -> Vec<Arg> {
+        vec![n(N), n(H), n(K), n(D), Arg::F32(0.09)]
+    }
+    vec![
+        job("attention_any", "attention_forward", &what, ([N * H / 4, 1], 128, 16 * D), |b| {
+            let (out, lse, q) = (b.narrow(N * H * D), b.wide(N * H), b.narrow(N * H * D));
+            let (k, v) = (b.narrow(N * K * D), b.narrow(N * K * D));
+            let [visible, ranges, _] = lists(b);
+            [vec![out, lse, q, k, v, visible, ranges], sizes()].concat()
+        }),
+        job(
+            "attention_any",
+            "attention_backward_query",
+            &what,
+            ([N * H / 4, 1], 128, 16 * D),
+            |b| {
+                let (dq, delta, dout) = (b.narrow(N * H * D), b.wide(N * H), b.narrow(N * H * D));
+                let (out, lse, q) = (b.narrow(N * H * D), b.wide(N * H), b.narrow(N * H * D));
+                let (k, v) = (b.narrow(N * K * D), b.narrow(N * K * D));
+                let [visible, ranges, _] = lists(b);
+                [vec![dq, delta, dout, out, lse, q, k, v, visible, ranges], sizes()].concat()
+            },
+        ),
+        job("attention_any", "attention_backward_key", &what, ([N * K / 4, 1], 128, 32 * D), |b| {
+            let [dk, dv] = [0; 2].map(|_| b.narrow(N * K * D));
+            let (delta, dout, lse) = (b.wide(N * H), b.narrow(N * H * D), b.wide(N * H));
+            let (q, k, v) = (b.narrow(N * H * D), b.narrow(N * K * D), b.narrow(N * K * D));
+            let [visible, _, seen] = lists(b);
+            [vec![dk, dv, delta, dout, lse, q, k, v, visible, seen], sizes()].concat()
+        }),
+        job("linear_cross_entropy", "cross_entropy_forward", &vocabulary, per(N, 1, 256), |b| {
+            let (nll, lse, best) = (b.wide(N), b.wide(N), b.rows(N));
+            vec![nll, lse, best, b.wide(N * V), b.rows(N + 1), b.rows(N), n(V)]
+        }),
+        job("linear_cross_entropy", "cross_entropy_backward", &vocabulary, per(N, 1, 256), |b| {
+            let (dlogits, coeff, lse) = (b.narrow(N * V), b.wide(N), b.wide(N));
+            vec![dlogits, coeff, lse, b.wide(N * V), b.rows(N + 1), b.rows(N), n(V)]
+        }),
+    ]
+}
+
+/// Sizes of the matrix products.
+const M: usize = 256;
+const KK: usize = 512;
+
+fn product_jobs() -> Vec<Job> {
+    let what = format!("M {M} N {M} K {KK}");
+    let tiles = ([M / 128, M / 128], 128, 98_304);
+    fn sizes() -> Vec<Arg> {
+        vec![n(M), n(M), n(KK), Arg::F32(1.0), n(0)]
+    }
+    vec![
+        job("matmul_forward", "matmul_forward", &what, tiles, |b| {
+            let args = vec![b.narrow(M * M), b.narrow(M * KK), b.narrow(KK * M)];
+            [args, sizes(), vec![n(0)]].concat()
+        }),
+        job("matmul_backward_input", "matmul_backward_input", &what, tiles, |b| {
+            let args = vec![b.narrow(M * M), b.narrow(M * KK), b.narrow(KK * M)];
+            [args, sizes()].concat()
+        }),
+        job("matmul_backward_weight", "matmul_backward_weight", &what, tiles, |b| {
+            let args = vec![b.wide(M * M), b.narrow(M * KK), b.narrow(KK * M)];
+            [args, sizes()].concat()
+        }),
+        job("matmul_any", "matmul_any", "M 64 N 64 K 64", per(64 * 64, 128, 128), |b| {
+            let lists = vec![b.narrow(4096), b.narrow(4096), b.narrow(4096)];
+            let sizes = [64, 64, 64, 64, 1, 1, 64].map(n);
+            [lists, sizes.to_vec(), vec![Arg::F32(1.0), n(0), n(0)]].concat()
+        }),
+    ]
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/cuda")
+}
+
+fn run(job: &Job) -> Counters {
+    let source = std::fs::read_to_string(folder().join(format!("{}.ptx", job.file)));
+    let source = source.unwrap_or_else(|error| panic!("{}.ptx: {error}", job.file));
+    let mut bench = Bench { gpu: Gpu::new(), numbers: Numbers(1) };
+    let args = (job.args)(&mut bench);
+    let [x, y] = job.grid.map(|axis| axis as u32);
+    let shape = Shape { grid: [x, y, 1], block: [job.block, 1, 1], shared: job.shared as u32 };
+    bench.gpu.launch(&source, job.entry, shape, &args).counters
+}
+
+#[test]
+fn every_kernel_costs_what_it_did() {
+    let mut table = String::from(
+        "# kernel; shape; CTAs; warp instructions; floating point operations of tensor cores; bytes read\n\
+         # from device memory, and 32-byte sectors; bytes written, and sectors; passes through the banks of\n\
+         # shared memory, and how many of them are conflicts\n",
+    );
+    let jobs = [rows_jobs(), plain_jobs(), attention_jobs(), product_jobs()];
+    for job in jobs.iter().flatten() {
+        let c = run(job);
+        let name = format!("{} {}", job.file, job.entry);
+        let name = if job.file == job.entry { job.entry.to_string() } else { name };
+        writeln!(
+            table,
+            "{name}; {}; {}; {}; {}; {}, {}; {}, {}; {}, {}",
+            job.what,
+            c.ctas,
+            c.total(),
+            c.mma_flops,
+            c.global_read,
+            c.sectors_read,
+            c.global_written,
+            c.sectors_written,
+            c.shared_passes,
+            c.bank_conflicts,
+        )
+        .expect("a string");
+    }
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/figures.txt");
+    if std::env::var_os("PADDOCK_UPDATE").is_some() {
+        std::fs::write(&kept, &table).expect("the table can be written");
+    }
+    let known = std::fs::read_to_string(&kept).unwrap_or_default();
+    for (now, before) in table.lines().zip(known.lines()).filter(|(now, before)| now != before) {
+        println!("was {before}\nis  {now}");
+    }
+    assert_eq!(known, table, "a kernel's figures changed; PADDOCK_UPDATE=1 accepts it");
+}
+
+/// Kernels whose launches need tables or tensor maps of their own, and that have no row yet.
+const WITHOUT: [&str; 10] = [
+    "attention_backward_key_128",
+    "attention_backward_key_64",
+    "attention_backward_query_128",
+    "attention_backward_query_64",
+    "attention_forward_128",
+    "attention_forward_64",
+    "matmul_backward_input_sm90",
+    "matmul_backward_weight_sm90",
+    "matmul_forward_sm90",
+    "matmul_sum",
+];
+
+fn ptx_files(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the kernels") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            ptx_files(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "ptx") {
+            out.push(path);
+        }
+    }
+}
+
+/// Every kernel has a row, or the table would say less than it seems to.
+#[test]
+fn every_kernel_has_figures() {
+    let jobs = [rows_jobs(), plain_jobs(), attention_jobs(), product_jobs()];
+    let known: Vec<&str> = jobs.iter().flatten().map(|job| job.entry).collect();
+    let (mut files, mut seen) = (Vec::new(), 0);
+    ptx_files(&folder(), &mut files);
+    for path in files {
+        let source = std::fs::read_to_string(&path).expect("text");
+        for line in source.lines().filter_map(|line| line.strip_prefix(".visible .entry ")) {
+            let name = line.split('(').next().unwrap_or("").trim();
+            let there = known.contains(&name) || WITHOUT.contains(&name);
+            assert!(there, "{}: {name} has no row in tests/figures.rs", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen} kernels");
+}
