@@ -7,7 +7,7 @@ use crate::source::{code, files, root, words};
 /// Which packages of the house each may depend on.
 const INSIDE: [(&str, &[&str]); 8] = [
     ("core", &[]),
-    ("kernels", &["paddock-core"]),
+    ("kernels", &["paddock-core", "paddock-cuda-shim"]),
     ("kernels/cuda-shim", &[]),
     ("kernels/ptx-emulator", &["paddock-cuda-shim"]),
     ("datasets", &["paddock-core"]),
