@@ -336,7 +336,7 @@ fn bulk_copies() {
             boxes: [columns, 16],
             swizzle,
         };
-        for at in [(0, 0), (90, 20), (-8, -3), (40, 7)] {
+        for at in [(0, 0), (88, 20), (-8, -3), (40, 7)] {
             programs.push(box_program(&format!("load, swizzle {swizzle}"), base, "", at));
             let out = Tensor { over_output: true, ..base };
             let plain = "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group";

@@ -129,6 +129,14 @@ impl Warp {
             for (coordinate, &reg) in at.iter_mut().zip(used) {
                 *coordinate = self.registers.narrow(reg)[lane as usize] as i32;
             }
+            let (element, x) = (i64::from(map.element.bytes()), i64::from(at[0]));
+            if x * element % 16 != 0 {
+                let text = format!(
+                    "the box begins at element {x} of its rows, no multiple of 16 bytes: a device \
+                     takes that for an illegal instruction"
+                );
+                return bad(&text);
+            }
             boxes.push((lane, map, at));
         }
         Ok(boxes)
