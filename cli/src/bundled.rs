@@ -30,14 +30,30 @@ const REVIEWS: Files =
     &[("reviews.csv", include_bytes!("../../datasets/bundled/reviews/reviews.csv"))];
 const SEEDS: Files = &[("seeds.jsonl", include_bytes!("../../datasets/bundled/seeds/seeds.jsonl"))];
 
+const PROBES: Files = &[("probes.jsonl", ALL_PROBES.as_bytes())];
+const ALL_PROBES: &str = concat!(
+    include_str!("../../datasets/bundled/probes/arithmetic.jsonl"),
+    include_str!("../../datasets/bundled/probes/closed_book_facts.jsonl"),
+    include_str!("../../datasets/bundled/probes/code_reading.jsonl"),
+    include_str!("../../datasets/bundled/probes/common_sense.jsonl"),
+    include_str!("../../datasets/bundled/probes/copying.jsonl"),
+    include_str!("../../datasets/bundled/probes/grammar.jsonl"),
+    include_str!("../../datasets/bundled/probes/naming_entities.jsonl"),
+    include_str!("../../datasets/bundled/probes/ordering.jsonl"),
+    include_str!("../../datasets/bundled/probes/other_language.jsonl"),
+    include_str!("../../datasets/bundled/probes/sentiment.jsonl"),
+    include_str!("../../datasets/bundled/probes/story_continuation.jsonl"),
+);
+
 /// Names of built-in models, with what they are.
 pub const MODELS: [(&str, &str); 1] =
     [("tiny", "a LLaMA of 2.8 million parameters that goes on telling a children's story")];
 /// Names of built-in data, with what they are.
-pub const DATA: [(&str, &str); 3] = [
+pub const DATA: [(&str, &str); 4] = [
     ("stories", "3,200 instructions about little stories, 200 to watch, 400 to judge by"),
     ("reviews", "956 product reviews, positive or negative"),
     ("seeds", "175 seed tasks of many kinds"),
+    ("probes", "440 short questions of eleven kinds, to see what tuning costs"),
 ];
 
 /// Built-in rows by their role.
@@ -75,6 +91,10 @@ pub fn data(name: &str) -> anyhow::Result<Data> {
             let train = unpacked("seeds", SEEDS)?.join("seeds.jsonl");
             Ok(Data { train, validation: None, test: None })
         }
+        "probes" => {
+            let train = unpacked("probes", PROBES)?.join("probes.jsonl");
+            Ok(Data { train, validation: None, test: None })
+        }
         _ => Err(unknown("data set", name, &DATA)),
     }
 }
@@ -99,7 +119,7 @@ fn unpacked(name: &str, files: Files) -> anyhow::Result<PathBuf> {
     let mut hash = Sha256::new();
     files.iter().for_each(|(_, bytes)| hash.update(bytes));
     let digest: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
-    let dir = cache().join(format!("{name}-{digest}"));
+    let dir = cache_folder().join(format!("{name}-{digest}"));
     if files.iter().all(|(file, bytes)| is_whole(&dir.join(file), bytes)) {
         return Ok(dir);
     }
@@ -123,8 +143,8 @@ fn is_whole(path: &Path, bytes: &[u8]) -> bool {
     std::fs::read(path).is_ok_and(|found| found == bytes)
 }
 
-/// Where built-in files are written: PADDOCK_CACHE, or the system's folder for such things.
-fn cache() -> PathBuf {
+/// Where built-in files and tokens are written: PADDOCK_CACHE, or the system's folder for such things.
+pub fn cache_folder() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let system = || {
         if cfg!(windows) {

@@ -12,9 +12,8 @@ use paddock_datasets::template::Template;
 use paddock_datasets::tokenizer::Tokenizer;
 
 use crate::error::bad_input;
-use crate::open::{Opened, backend};
-use crate::run::config::BackendChoice;
-use crate::train::setup::named_template;
+use crate::open::{Machine, Opened, backend};
+use crate::train::reader::{CHAT, chat_template, named_template};
 
 /// Rows of a prompt that go through the model at once.
 const PROMPT_ROWS: u64 = 512;
@@ -150,8 +149,7 @@ impl<'a> Voice<'a> {
     /// Room for texts of up to `longest` tokens (at most what the model allows).
     pub fn new(
         opened: &'a Opened,
-        choice: BackendChoice,
-        threads: Option<u64>,
+        machine: &Machine,
         longest: Option<u64>,
     ) -> anyhow::Result<Voice<'a>> {
         let config = &opened.folder.config;
@@ -165,7 +163,7 @@ impl<'a> Voice<'a> {
             cache_rows: positions,
             logit_rows: 1,
         };
-        let mut b = backend(choice, threads, opened.weights()?)?;
+        let mut b = backend(machine, opened.weights()?)?;
         let model = Model::new(config.clone(), opened.method())?;
         let plan = Plan::new(&model, capacity, Recompute::Nothing, false, &*b);
         b.reserve(&plan.sizes)?;
@@ -193,19 +191,24 @@ fn template_beside(dir: &Path) -> Option<std::path::PathBuf> {
     Some(dir.join("template.json")).filter(|p| p.is_file())
 }
 
-/// The template for a conversation: the one named, the one that the adapter or the model carries, or a
-/// word that there is none (nothing ever guesses).
+/// The template for a conversation: the one named, the one that the adapter or the model carries, the
+/// model's own chat template, or a word that there is none (nothing ever guesses).
 pub fn conversation_template(
     opened: &Opened,
     adapter: Option<&Path>,
     name: Option<&str>,
 ) -> anyhow::Result<Template> {
-    if let Some(name) = name {
-        return named_template(name);
+    match name {
+        Some(CHAT) => return chat_template(&opened.tokenizer, None),
+        Some(name) => return named_template(name),
+        None => {}
     }
     let places = [adapter, Some(opened.folder.path.as_path())];
     if let Some(path) = places.into_iter().flatten().find_map(template_beside) {
         return Ok(Template::load(&path)?);
+    }
+    if opened.tokenizer.chat_template().is_some() {
+        return chat_template(&opened.tokenizer, None);
     }
     Err(bad_input(format!(
         "it is not known which template this model was trained with. Name it with --template ({}), or \

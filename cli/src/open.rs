@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use paddock_core::backend::Backend;
 use paddock_core::model::{Method, Model, init};
-use paddock_core::reference::Reference;
 use paddock_core::weights::Weights;
 use paddock_datasets::tokenizer::Tokenizer;
-use paddock_kernels::cpu::Cpu;
+use paddock_kernels::{Device, Kind, Options};
 
 use crate::bundled;
 use crate::error::bad_input;
 use crate::model::weights::{Copies, find_not_finite};
 use crate::model::{Adapter, ModelFolder};
-use crate::run::config::BackendChoice;
+use crate::prepare_device::tell;
+use crate::run::config::{BackendChoice, RunConfig};
 use crate::run::fingerprint::Fingerprinter;
 use crate::storage::RealStorage;
 
@@ -122,19 +122,80 @@ pub fn model_path(model: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// What computes.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+pub struct Machine {
+    /// What computes: auto, cpu, wgpu (any graphics card), cuda (NVIDIA cards) or reference.
+    #[arg(long, default_value = "auto", value_parser = parse_backend)]
+    pub backend: BackendChoice,
+    /// Which graphics card, by its number or a part of its name in `core-cli doctor` [default: the best].
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Processor threads [default: all cores].
+    #[arg(long)]
+    pub threads: Option<u64>,
+}
+
+impl Machine {
+    /// Puts what computes into a RUN.toml's settings, where they do not say it themselves.
+    pub fn fill(&self, table: &mut toml::Table) {
+        table.entry("backend").or_insert(self.backend.to_string().into());
+        if let Some(device) = &self.device {
+            table.entry("device").or_insert(device.clone().into());
+        }
+        if let Some(threads) = self.threads {
+            table.entry("threads").or_insert(i64::try_from(threads).unwrap_or(i64::MAX).into());
+        }
+    }
+
+    /// What a run computes with.
+    pub fn of(config: &RunConfig) -> Machine {
+        let RunConfig { backend, device, threads, .. } = config;
+        Machine { backend: *backend, device: device.clone(), threads: *threads }
+    }
+}
+
+fn parse_backend(text: &str) -> Result<BackendChoice, String> {
+    serde_json::from_value(serde_json::Value::String(text.into()))
+        .map_err(|_| "expected auto, cpu, wgpu, cuda or reference".to_string())
+}
+
+/// The library's name of a choice.
+pub fn kind(choice: BackendChoice) -> Kind {
+    match choice {
+        BackendChoice::Auto => Kind::Auto,
+        BackendChoice::Cpu => Kind::Cpu,
+        BackendChoice::Wgpu => Kind::Wgpu,
+        BackendChoice::Cuda => Kind::Cuda,
+        BackendChoice::Reference => Kind::Reference,
+    }
+}
+
+/// Opens what computes. A device that is not there, or cannot be opened, is bad usage: nothing has been
+/// touched.
+pub fn device(machine: &Machine) -> anyhow::Result<Device> {
+    let Machine { backend, device: name, threads } = machine;
+    let chooses = matches!(backend, BackendChoice::Wgpu | BackendChoice::Cuda);
+    if let (Some(name), false) = (name, chooses) {
+        return Err(bad_input(format!(
+            "--device {name} names a graphics card; say --backend wgpu (or cuda) beside it"
+        )));
+    }
+    let options = Options {
+        threads: threads.unwrap_or(0) as usize,
+        device: name.clone(),
+        kernel_cache: Some(bundled::cache_folder().join("kernels")),
+        progress: Some(tell()),
+        ..Options::default()
+    };
+    Device::open(kind(*backend), &options)
+        .map_err(|e| bad_input(format!("--backend {backend}: {e}")))
+}
+
 /// Opens a back-end over a model's weights.
 pub fn backend<'w>(
-    choice: BackendChoice,
-    threads: Option<u64>,
+    machine: &Machine,
     weights: Weights<'w>,
 ) -> anyhow::Result<Box<dyn Backend + 'w>> {
-    match choice {
-        BackendChoice::Auto | BackendChoice::Cpu => {
-            Ok(Box::new(Cpu::new(weights, threads.unwrap_or(0) as usize, None)?))
-        }
-        BackendChoice::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
-        BackendChoice::Wgpu | BackendChoice::Cuda => Err(bad_input(format!(
-            "--backend {choice}: this version computes on the processor only; use --backend cpu"
-        ))),
-    }
+    Ok(device(machine)?.backend(weights)?)
 }

@@ -6,8 +6,7 @@ use paddock_core::train::evaluate;
 use paddock_datasets::encode::Example;
 use paddock_datasets::forest::Limits;
 
-use crate::open::{Opened, backend};
-use crate::run::config::BackendChoice;
+use crate::open::{Machine, Opened, backend};
 use crate::train::session::batches;
 
 /// Rows looked at together: enough to share beginnings, few enough to hold.
@@ -18,8 +17,7 @@ pub fn scores(
     opened: &Opened,
     rows: &[Example],
     micro_batch_tokens: u64,
-    choice: BackendChoice,
-    threads: Option<u64>,
+    machine: &Machine,
 ) -> anyhow::Result<Vec<f64>> {
     let config = &opened.folder.config;
     let longest = rows.iter().map(|r| r.tokens.len() as u64).max().unwrap_or(1);
@@ -31,7 +29,7 @@ pub fn scores(
         positions: longest,
         ..Capacity::default()
     };
-    let mut b = backend(choice, threads, opened.weights()?)?;
+    let mut b = backend(machine, opened.weights()?)?;
     let model = Model::new(config.clone(), opened.method())?;
     let plan = Plan::new(&model, capacity, Recompute::Nothing, false, &*b);
     b.reserve(&plan.sizes)?;

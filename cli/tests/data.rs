@@ -191,6 +191,12 @@ fn rows_are_converted_mixed_sampled_and_counted() {
         (&json!("negative"), &json!("sentiment/terse"))
     );
     assert!(pair["prompt"].as_str().is_some_and(|p| p.ends_with("Sentiment:\n")), "{pair}");
+    desk.run("data convert reviews.jsonl --replace label:x=y --add mood=1 --replace mood:1=z --out z.csv", 0);
+    desk.run("data convert z.csv --replace label:1=positive --out words.csv --drop mood", 0);
+    // Tables hold text: a number or the choice itself tells the place in the choices.
+    desk.run("data convert words.csv --template cluster:sentiment/terse --out words.jsonl", 0);
+    assert_eq!(desk.json_lines("words.jsonl")[1]["completion"], "positive");
+    assert_eq!(desk.json_lines("words.jsonl")[0]["completion"], "negative");
     let (_, err) = desk.run("data convert reviews.jsonl --rename txt=a --out x.jsonl", 2);
     assert!(err.contains("there is no column \"txt\""), "{err}");
     desk.run("data convert reviews.jsonl --out x.parquet", 2);

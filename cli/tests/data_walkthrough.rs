@@ -6,10 +6,21 @@ use std::path::{Path, PathBuf};
 use paddock_tests::desk::Desk;
 use serde_json::{Value, json};
 
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/data.md");
+    std::fs::read_to_string(path).expect("docs/data.md")
+}
+
+/// The page's RUN.toml.
+fn run_toml() -> String {
+    let page = page();
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    text.expect("a block of TOML").to_string()
+}
+
 /// The lines of docs/data.md that begin with `core-cli`.
 fn commands() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/data.md");
-    let text = std::fs::read_to_string(path).expect("docs/data.md");
+    let text = page();
     let lines = text.lines().filter_map(|line| line.strip_prefix("core-cli "));
     lines.map(str::to_string).collect()
 }
@@ -17,7 +28,8 @@ fn commands() -> Vec<String> {
 /// Runs all of them and looks at what came out.
 fn walk(desk: &Desk) {
     let commands = commands();
-    assert!(commands.len() > 18, "{commands:?}");
+    assert!(commands.len() > 22, "{commands:?}");
+    std::fs::write(desk.path("RUN.toml"), run_toml()).expect("a file");
     for command in &commands {
         desk.run(command, 0);
     }
@@ -32,7 +44,11 @@ fn walk(desk: &Desk) {
     assert!(of("summarisation/") > 0 && of("alpaca") > 0, "two kinds of templates");
     assert_eq!(of("sentiment/"), 0);
     assert!(desk.json_lines("judged.jsonl").iter().all(|r| r["template"] == "sentiment/terse"));
-    assert!(desk.path("run/adapter/adapter_model.safetensors").is_file());
+    for run in ["run", "mixed"] {
+        assert!(desk.path(&format!("{run}/adapter/adapter_model.safetensors")).is_file(), "{run}");
+    }
+    let shots = desk.json_lines("shots.jsonl");
+    assert!(shots.iter().all(|row| row["prompt"].as_str().is_some_and(|p| p.len() > 100)));
 
     // What is held out is refused, and nothing is written.
     let leak = "data mix summaries.jsonl sentiment.jsonl --hold-out sentiment --out leak.jsonl";

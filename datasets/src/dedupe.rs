@@ -2,7 +2,7 @@
 //! in very short texts), candidates by banded hashing, and each candidate is checked exactly.
 
 use rayon::prelude::*;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
 /// Hash functions, in bands of rows: 32 bands of 4 find a pair of similarity 0.7 with 99.98 %.
@@ -27,29 +27,127 @@ pub fn exact(texts: &[&str]) -> Vec<Option<usize>> {
 /// For each text, the first kept text before it whose similarity (Jaccard, over shingles) is at
 /// least `threshold`. Texts with such a twin are not kept themselves, so chains do not drift.
 pub fn near(texts: &[&str], threshold: f64) -> Vec<Option<usize>> {
-    let shingles: Vec<Vec<u64>> = texts.par_iter().map(|text| shingles_of(text)).collect();
-    let bands: Vec<[u64; BANDS]> = shingles.par_iter().map(|s| bands_of(s)).collect();
-    let mut buckets: FxHashMap<(usize, u64), Vec<usize>> = FxHashMap::default();
-    let mut found = Vec::with_capacity(texts.len());
-    for (i, own) in bands.iter().enumerate() {
+    let mut twins = Near::default();
+    twins.push(texts);
+    twins.find(threshold)
+}
+
+/// Looks for near twins among texts that come some at a time. Of each text only its shingles are
+/// kept: 4 bytes a word, and some 150 bytes a text while looking.
+#[derive(Default)]
+pub struct Near {
+    shingles: Vec<u32>,
+    /// Where each text's shingles end.
+    ends: Vec<usize>,
+}
+
+impl Near {
+    /// Adds texts.
+    pub fn push(&mut self, texts: &[&str]) {
+        let sets: Vec<Vec<u32>> = texts.par_iter().map(|text| shingles_of(text)).collect();
+        for set in sets {
+            self.shingles.extend(set);
+            self.ends.push(self.shingles.len());
+        }
+    }
+
+    /// How many texts there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Shingles of all texts: what memory grows with.
+    pub fn shingles(&self) -> usize {
+        self.shingles.len()
+    }
+
+    fn of(&self, i: usize) -> &[u32] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.shingles[start..self.ends[i]]
+    }
+
+    /// For each text the first kept one before it that is at least this similar.
+    pub fn find(&self, threshold: f64) -> Vec<Option<usize>> {
+        let rows = self.len();
+        // For each band and text, the nearest text before it in the same bucket; later the nearest
+        // kept one. Itself if there is none.
+        let mut before: Vec<Vec<u32>> = (0..BANDS).map(|band| self.chain(band)).collect();
+        let mut kept = vec![true; rows];
+        let mut found = vec![None; rows];
         let mut candidates: Vec<usize> = Vec::new();
-        if !shingles[i].is_empty() {
-            let buckets_of =
-                own.iter().enumerate().filter_map(|band| buckets.get(&(band.0, *band.1)));
-            candidates.extend(buckets_of.flatten());
+        for i in 0..rows {
+            if self.of(i).is_empty() {
+                continue;
+            }
+            candidates.clear();
+            for chain in &mut before {
+                let mut at = first_kept(chain, &kept, i);
+                while let Some(j) = at {
+                    candidates.push(j);
+                    at = first_kept(chain, &kept, j);
+                }
+            }
             candidates.sort_unstable();
             candidates.dedup();
+            let own = self.of(i);
+            found[i] = candidates.iter().copied().find(|j| jaccard(self.of(*j), own) >= threshold);
+            kept[i] = found[i].is_none();
         }
-        let twin =
-            candidates.into_iter().find(|j| jaccard(&shingles[*j], &shingles[i]) >= threshold);
-        if twin.is_none() && !shingles[i].is_empty() {
-            for (band, hash) in own.iter().enumerate() {
-                buckets.entry((band, *hash)).or_default().push(i);
+        found
+    }
+
+    /// For each text the nearest one before it whose hash of this band is the same; itself if none.
+    fn chain(&self, band: usize) -> Vec<u32> {
+        let hash = |i: usize| (band_of(self.of(i), band), i as u32);
+        let mut order: Vec<(u64, u32)> = (0..self.len()).into_par_iter().map(hash).collect();
+        order.par_sort_unstable();
+        let mut before: Vec<u32> = (0..self.len() as u32).collect();
+        for pair in order.windows(2) {
+            if pair[0].0 == pair[1].0 {
+                before[pair[1].1 as usize] = pair[0].1;
             }
         }
-        found.push(twin);
+        before
     }
-    found
+}
+
+/// The nearest kept text before `i` in a chain. What was passed over is not passed again.
+fn first_kept(chain: &mut [u32], kept: &[bool], i: usize) -> Option<usize> {
+    let mut at = i;
+    loop {
+        let next = chain[at] as usize;
+        if next == at {
+            chain[i] = i as u32;
+            return None;
+        }
+        if kept[next] {
+            chain[i] = next as u32;
+            return Some(next);
+        }
+        at = next;
+    }
+}
+
+/// Fewest words of a text that says something by being equal to another.
+const TELLING_WORDS: usize = 5;
+
+/// Hash of a text's words, whatever case and punctuation; 0 for texts of a few words.
+pub fn text_key(text: &str) -> u64 {
+    let lower = text.to_lowercase();
+    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
+    let (mut hash, mut count) = (0xcbf2_9ce4_8422_2325u64, 0);
+    for word in words {
+        count += 1;
+        for byte in word.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    if count < TELLING_WORDS { 0 } else { mix(hash) }
 }
 
 /// Similarity of two texts from 0 to 1: common shingles among all.
@@ -58,35 +156,39 @@ pub fn similarity(a: &str, b: &str) -> f64 {
 }
 
 /// Hashes of the shingles, ascending, each once. Case and punctuation do not count.
-fn shingles_of(text: &str) -> Vec<u64> {
+fn shingles_of(text: &str) -> Vec<u32> {
     let lower = text.to_lowercase();
     let words: Vec<&str> =
         lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
     let hash = |words: &[&str]| {
-        words.iter().flat_map(|w| w.bytes().chain([0])).fold(0xcbf2_9ce4_8422_2325, |h, byte| {
-            (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        let hash = words
+            .iter()
+            .flat_map(|w| w.bytes().chain([0]))
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, byte| {
+                (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        (mix(hash) >> 32) as u32
     };
-    let set: FxHashSet<u64> = if words.len() < SHINGLE {
+    let mut list: Vec<u32> = if words.len() < SHINGLE {
         words.chunks(1).map(hash).collect()
     } else {
         words.windows(SHINGLE).map(hash).collect()
     };
-    let mut list: Vec<u64> = set.into_iter().collect();
     list.sort_unstable();
+    list.dedup();
     list
 }
 
-fn bands_of(shingles: &[u64]) -> [u64; BANDS] {
-    let mut least = [u64::MAX; BANDS * ROWS];
+/// Hash of a band: of the least values that its hash functions give the shingles.
+fn band_of(shingles: &[u32], band: usize) -> u64 {
+    let mut least = [u64::MAX; ROWS];
     for shingle in shingles {
-        for (i, least) in least.iter_mut().enumerate() {
-            *least = (*least).min(mix(shingle ^ mix(i as u64 + 1)));
+        for (row, least) in least.iter_mut().enumerate() {
+            let function = mix((band * ROWS + row) as u64 + 1);
+            *least = (*least).min(mix(u64::from(*shingle) ^ function));
         }
     }
-    std::array::from_fn(|band| {
-        least[band * ROWS..(band + 1) * ROWS].iter().fold(0, |h, value| mix(h ^ value))
-    })
+    least.iter().fold(0, |h, value| mix(h ^ value))
 }
 
 /// A good mixing of 64 bits (the finaliser of SplitMix64).
@@ -97,7 +199,7 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-fn jaccard(a: &[u64], b: &[u64]) -> f64 {
+fn jaccard(a: &[u32], b: &[u32]) -> f64 {
     let (mut i, mut j, mut common) = (0, 0, 0usize);
     while i < a.len() && j < b.len() {
         match a[i].cmp(&b[j]) {

@@ -44,7 +44,7 @@ pub struct Pool {
 }
 
 /// Few-shot draws use steps of their own: 2^30 and above.
-const STEP: u32 = 1 << 30;
+pub(crate) const STEP: u32 = 1 << 30;
 
 impl Pool {
     /// Of exemplars in a fixed order.
@@ -153,6 +153,8 @@ pub fn fit_exemplars(
     Ok((rendered.clone(), exemplars.len()))
 }
 
+/// Between worked examples, and before the question.
+pub const SEPARATOR: &str = "\n\n";
 /// Okapi BM25 with the usual constants.
 struct Bm25 {
     /// For each word, the texts that hold it and how often.

@@ -277,6 +277,21 @@ pub fn text_of(record: &Record, columns: &[String]) -> String {
     out
 }
 
+/// The longest single text in a row; empty if there is none.
+pub fn longest_text(record: &Record) -> &str {
+    fn visit<'a>(value: &'a Value, longest: &mut &'a str) {
+        match value {
+            Value::String(text) if text.len() > longest.len() => *longest = text,
+            Value::Array(items) => items.iter().for_each(|item| visit(item, longest)),
+            Value::Object(fields) => fields.values().for_each(|item| visit(item, longest)),
+            _ => {}
+        }
+    }
+    let mut longest = "";
+    record.columns.values().for_each(|value| visit(value, &mut longest));
+    longest
+}
+
 fn add_text(value: &Value, out: &mut String) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| add_text(item, out)),

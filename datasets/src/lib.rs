@@ -29,6 +29,8 @@
 //!         encode: EncodeOptions { max_tokens: 512, over_length: OverLength::Drop },
 //!         keep_empty_answers: false,
 //!         limit_rows: None,
+//!         shots: None,
+//!         sample: None,
 //!     };
 //!     let paths = [PathBuf::from(data)];
 //!     let prepared = load_examples(&paths, &options, &tokenizer, &mut Quiet)?;
@@ -46,6 +48,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod classic;
 pub mod curate;
 pub mod dedupe;
 pub mod encode;
@@ -62,10 +65,13 @@ pub mod prepare;
 pub mod readers;
 pub mod record;
 pub mod report;
+pub mod sample;
+pub mod shots;
 pub mod split;
 pub mod stories;
 pub mod template;
 pub mod tokenizer;
+pub mod tokens;
 pub mod writers;
 
 pub use error::{Error, Result};

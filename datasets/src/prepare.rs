@@ -1,19 +1,25 @@
-//! Files to examples in one call: read, render, encode, count.
+//! Files to examples in one call: read, render, encode, count. Only a chunk of rows is held at a
+//! time; where the examples go is the caller's choice.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
+use crate::dedupe::text_key;
 use crate::encode::{self, DropReason, EncodeOptions, Encoding, Example, OverLength};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, fingerprint};
+use crate::inspect::{DUPLICATE_ROWS, longest_text};
 use crate::readers::{self, Detected, ReadOptions};
 use crate::record::{BadRow, BadRows, Record};
 use crate::report::EncodeReport;
+use crate::sample::Sample;
+use crate::shots::{Prompter, Shots, gather};
 use crate::split::example_key;
 use crate::template::{Compiled, Template};
 use crate::tokenizer::Tokenizer;
+use crate::tokens::Facts;
 
 /// Rows rendered and encoded at once.
 const CHUNK: usize = 2048;
@@ -31,6 +37,10 @@ pub struct PrepareOptions {
     pub keep_empty_answers: bool,
     /// Read at most so many rows of each file.
     pub limit_rows: Option<u64>,
+    /// Put worked examples before rows.
+    pub shots: Option<Shots>,
+    /// Take only some rows.
+    pub sample: Option<Sample>,
 }
 
 /// Told now and then how far reading has come; may stop it.
@@ -88,25 +98,58 @@ impl Prepared {
     }
 }
 
-/// Reads all files and makes examples of their rows.
+/// Reads all files and makes examples of their rows, all of them in memory.
 ///
 /// # Errors
-/// - [`Error::BadRows`]: rows that cannot be read or rendered, all of them counted, unless
-///   `read.skip_bad`;
-/// - [`Error::NoRows`]: none of the rows can be used;
-/// - [`Error::Interrupted`]: `progress` said stop;
-/// - what opening, the template and the tokenizer report.
+/// As [`prepare`].
 pub fn load_examples(
     paths: &[PathBuf],
     options: &PrepareOptions,
     tokenizer: &Tokenizer,
     progress: &mut dyn Progress,
 ) -> Result<Prepared> {
+    let mut examples = Vec::new();
+    let (report, files) = prepare(paths, options, tokenizer, progress, &mut |part| {
+        examples.extend(part.into_iter().map(|(example, _)| example));
+        Ok(())
+    })?;
+    Ok(Prepared { examples, report, files })
+}
+
+/// Takes examples as they are made, some at a time.
+pub type Sink<'a> = dyn FnMut(Vec<(Example, Facts)>) -> Result<()> + 'a;
+
+/// Reads all files and hands the examples of their rows to `sink`.
+///
+/// # Errors
+/// - [`Error::BadRows`]: rows that cannot be read or rendered, all of them counted, unless
+///   `read.skip_bad`;
+/// - [`Error::NoRows`]: none of the rows can be used;
+/// - [`Error::Interrupted`]: `progress` said stop;
+/// - what opening, the template, the tokenizer and `sink` report.
+pub fn prepare(
+    paths: &[PathBuf],
+    options: &PrepareOptions,
+    tokenizer: &Tokenizer,
+    progress: &mut dyn Progress,
+    sink: &mut Sink,
+) -> Result<(EncodeReport, Vec<ReadFile>)> {
+    let template = options.template.compile()?;
+    let prompter = match &options.shots {
+        None => None,
+        Some(shots) => Some(gather(paths, options, shots, &template, progress)?),
+    };
+    let taken = match &options.sample {
+        None => None,
+        Some(sample) => sample.limit(paths, options)?.map(|limit| (*sample, limit)),
+    };
     let mut work = Work {
         options,
-        template: options.template.compile()?,
+        template,
+        taken,
         tokenizer,
-        examples: Vec::new(),
+        prompter,
+        made: Vec::new(),
         report: EncodeReport::default(),
         bad: BadRows::default(),
         seen: FxHashSet::default(),
@@ -114,9 +157,10 @@ pub fn load_examples(
     };
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
-        files.push(work.file(path, progress)?);
+        files.push(work.file(path, progress, sink)?);
     }
-    let Work { examples, mut report, bad, .. } = work;
+    let Work { mut report, bad, prompter, .. } = work;
+    report.exemplar_rows = prompter.map(|p| p.rows().to_vec()).unwrap_or_default();
     let Some(first) = paths.first() else {
         return Err(Error::Setting("no data file is named; give one with --data".to_string()));
     };
@@ -124,19 +168,29 @@ pub fn load_examples(
         return Err(Error::BadRows(bad));
     }
     report.rows_bad = bad.total;
-    if examples.is_empty() {
+    if report.rows_used == 0 {
         let why = report.dropped_words();
         let why = if why.is_empty() { "there are none".to_string() } else { why };
         return Err(Error::NoRows { path: first.clone(), read: report.rows_read, why });
     }
-    Ok(Prepared { examples, report, files })
+    Ok((report, files))
+}
+
+/// Length and time of a file: while they stay, its content is taken to stay too.
+fn stamp(path: &Path) -> Result<(u64, Option<std::time::SystemTime>)> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
+    Ok((meta.len(), meta.modified().ok()))
 }
 
 struct Work<'a> {
     options: &'a PrepareOptions,
     template: Compiled,
     tokenizer: &'a Tokenizer,
-    examples: Vec<Example>,
+    prompter: Option<Prompter>,
+    /// Rows are taken up to this rank.
+    taken: Option<(Sample, u64)>,
+    /// Examples of the chunk at hand.
+    made: Vec<(Example, Facts)>,
     report: EncodeReport,
     bad: BadRows,
     seen: FxHashSet<u128>,
@@ -149,11 +203,21 @@ struct Done {
     row: u64,
     empty_answer: bool,
     prefix_mismatch: bool,
+    /// Worked examples were put before it, and so many left out.
+    shots: Option<usize>,
+    /// Hash of its longest text.
+    text: u64,
     outcome: std::result::Result<(Encoding, u128), DropReason>,
 }
 
 impl Work<'_> {
-    fn file(&mut self, path: &Path, progress: &mut dyn Progress) -> Result<ReadFile> {
+    fn file(
+        &mut self,
+        path: &Path,
+        progress: &mut dyn Progress,
+        sink: &mut Sink,
+    ) -> Result<ReadFile> {
+        let before = stamp(path)?;
         let fingerprint = fingerprint(path)?;
         let mut rows = readers::open(path, &self.options.read)?;
         progress.opened(path, rows.detected(), rows.notes());
@@ -166,19 +230,27 @@ impl Work<'_> {
                 let Some(item) = rows.next() else { break };
                 read += 1;
                 match item {
-                    Ok(record) => chunk.push(record),
+                    Ok(record) if self.passes(record.row) => chunk.push(record),
+                    Ok(_) => {}
                     Err(bad) if bad.fatal => return Err(Error::BadRow(Box::new(bad))),
                     Err(bad) => own_bad.push(bad),
                 }
             }
-            let last = chunk.is_empty();
+            let last = chunk.len() < CHUNK;
             self.chunk(path, &chunk, &mut own_bad)?;
+            sink(std::mem::take(&mut self.made))?;
             if !progress.rows(path, self.first_row + read) {
                 return Err(Error::Interrupted);
             }
             if last {
                 break;
             }
+        }
+        if stamp(path)? != before {
+            let path = path.display();
+            return Err(Error::Setting(format!(
+                "{path} changed while it was being read; wait until it is written, then start again"
+            )));
         }
         let file = ReadFile {
             path: path.to_path_buf(),
@@ -193,6 +265,12 @@ impl Work<'_> {
         self.first_row += read;
         self.report.rows_read += read;
         Ok(file)
+    }
+
+    /// Whether a row of this file is among those taken.
+    fn passes(&self, row: u64) -> bool {
+        let fits = |(sample, limit): &(Sample, u64)| sample.rank(self.first_row + row) <= *limit;
+        self.taken.as_ref().is_none_or(fits)
     }
 
     fn chunk(&mut self, path: &Path, chunk: &[Record], bad: &mut BadRows) -> Result<()> {
@@ -212,11 +290,20 @@ impl Work<'_> {
     /// Renders and encodes; runs on any thread.
     fn row(&self, record: &Record) -> Result<Done> {
         let row = self.first_row + record.row;
-        let rendered = self.template.render(record)?;
+        let mut rendered = self.template.render(record)?;
         let empty_answer = rendered.has_empty_answer();
+        let text = text_key(longest_text(record));
         if empty_answer && !self.options.keep_empty_answers {
             let outcome = Err(DropReason::EmptyAnswer);
-            return Ok(Done { row, empty_answer, prefix_mismatch: false, outcome });
+            let (prefix_mismatch, shots) = (false, None);
+            return Ok(Done { row, empty_answer, prefix_mismatch, shots, text, outcome });
+        }
+        let mut shots = None;
+        if let Some(prompter) = &self.prompter {
+            let limit = Some((self.tokenizer, self.options.encode.max_tokens));
+            if let Some((with, left_out)) = prompter.put_before(&rendered, row, limit)? {
+                (rendered, shots) = (with, Some(left_out));
+            }
         }
         let encoding = encode::encode(self.tokenizer, &rendered)?;
         let prefix_mismatch = row < EncodeReport::PREFIX_ROWS && !empty_answer && {
@@ -224,7 +311,8 @@ impl Work<'_> {
             !encoding.tokens.starts_with(&prompt)
         };
         let key = encoding.key();
-        Ok(Done { row, empty_answer, prefix_mismatch, outcome: Ok((encoding, key)) })
+        let outcome = Ok((encoding, key));
+        Ok(Done { row, empty_answer, prefix_mismatch, shots, text, outcome })
     }
 
     fn count(&mut self, done: Done) -> Result<()> {
@@ -243,6 +331,10 @@ impl Work<'_> {
             }
         };
         self.report.seen(&encoding);
+        if let Some(left_out) = done.shots {
+            self.report.few_shot += 1;
+            self.report.shots_left_out += left_out as u64;
+        }
         let options = self.options.encode;
         let parts = match options.over_length {
             OverLength::Pieces => encode::pieces(self.tokenizer, encoding, options.max_tokens),
@@ -255,11 +347,15 @@ impl Work<'_> {
             match encode::fit(self.tokenizer, part, row, 0, options)? {
                 Err(reason) => self.report.dropped(row, reason),
                 Ok(example) => {
-                    if !self.seen.insert(key) {
+                    let looked = (self.seen.len() as u64) < DUPLICATE_ROWS;
+                    if looked && !self.seen.insert(key) {
                         self.report.duplicates.push(row);
                     }
                     self.report.used(&example, answers, ended);
-                    self.examples.push(example);
+                    // A cut prompt makes other tokens than those that the key was made of.
+                    let key = if example.cut { example_key(&example) } else { key };
+                    let facts = Facts::of(&example, key, done.text);
+                    self.made.push((example, facts));
                 }
             }
         }

@@ -41,7 +41,8 @@ pub struct EncodeReport {
     pub dropped: BTreeMap<DropReason, Counted>,
     /// Used rows whose prompt was cut.
     pub cut: Counted,
-    /// Rows equal (in tokens and mask) to an earlier one; they are used.
+    /// Rows equal (in tokens and mask) to an earlier one, looked for in the first 4,000,000 rows; they
+    /// are used.
     pub duplicates: Counted,
     /// Rows with a blank answer, used or not.
     pub empty_answers: Counted,
@@ -58,6 +59,15 @@ pub struct EncodeReport {
     pub answers: u64,
     /// Of these, such that end in a trained EOS or end-of-turn token.
     pub answers_ended: u64,
+    /// Used rows with worked examples before them.
+    #[serde(default)]
+    pub few_shot: u64,
+    /// Rows that worked examples come from.
+    #[serde(default)]
+    pub exemplar_rows: Vec<u64>,
+    /// Worked examples that were left out because they did not fit.
+    #[serde(default)]
+    pub shots_left_out: u64,
     /// Longest used row.
     pub longest: u64,
     /// Lengths before the limit: rows by the power of two at or above their length.
@@ -91,6 +101,36 @@ impl EncodeReport {
     /// Counts a dropped row.
     pub(crate) fn dropped(&mut self, row: u64, reason: DropReason) {
         self.dropped.entry(reason).or_default().push(row);
+    }
+
+    /// Adds the counts of other files; their row numbers are those of their own set.
+    pub fn absorb(&mut self, other: &EncodeReport) {
+        let add = |to: &mut Counted, from: &Counted| {
+            to.total += from.total;
+            let room = Counted::KEEP.saturating_sub(to.first.len());
+            to.first.extend(from.first.iter().take(room));
+        };
+        self.rows_read += other.rows_read;
+        self.rows_used += other.rows_used;
+        self.rows_bad += other.rows_bad;
+        for (reason, counted) in &other.dropped {
+            add(self.dropped.entry(*reason).or_default(), counted);
+        }
+        add(&mut self.cut, &other.cut);
+        add(&mut self.duplicates, &other.duplicates);
+        add(&mut self.empty_answers, &other.empty_answers);
+        add(&mut self.prefix_mismatches, &other.prefix_mismatches);
+        self.special_text += other.special_text;
+        self.tokens += other.tokens;
+        self.trained_tokens += other.trained_tokens;
+        self.answers += other.answers;
+        self.answers_ended += other.answers_ended;
+        self.few_shot += other.few_shot;
+        self.shots_left_out += other.shots_left_out;
+        self.longest = self.longest.max(other.longest);
+        for (bound, rows) in &other.lengths {
+            *self.lengths.entry(*bound).or_default() += rows;
+        }
     }
 
     /// Share of trained tokens among all.

@@ -3,6 +3,10 @@
 //! [`open`] picks one by name; each is an implementation of [`paddock_core::backend::Backend`] that
 //! is compared with the core's reference by the op table in [`ops`].
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 use paddock_core::backend::Backend;
 use paddock_core::error::{Error, Result};
 use paddock_core::reference::Reference;
@@ -21,6 +25,8 @@ pub enum Kind {
     Cpu,
     /// WGSL kernels on a graphics card (Vulkan, Metal or Direct3D 12).
     Wgpu,
+    /// PTX kernels on an NVIDIA card.
+    Cuda,
     /// The executable specification in f32: slow, for comparison.
     Reference,
     /// The executable specification in f64.
@@ -35,38 +41,113 @@ impl std::str::FromStr for Kind {
             "auto" => Ok(Kind::Auto),
             "cpu" => Ok(Kind::Cpu),
             "wgpu" => Ok(Kind::Wgpu),
+            "cuda" => Ok(Kind::Cuda),
             "reference" => Ok(Kind::Reference),
             "reference64" => Ok(Kind::Reference64),
             _ => Err(Error::Device(format!(
-                "unknown back-end \"{name}\"; expected auto, cpu, wgpu, reference or reference64"
+                "unknown back-end \"{name}\"; expected auto, cpu, wgpu, cuda, reference or reference64"
             ))),
         }
     }
 }
 
-/// How to open it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Worker threads; 0: one for each core.
-    pub threads: usize,
-    /// SIMD level; none: the environment variable PADDOCK_SIMD, else the best of the processor.
-    pub level: Option<cpu::simd::Level>,
+/// How far the preparation of a device has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Preparing<'a> {
+    /// What is being prepared: "compiling kernels".
+    pub what: &'a str,
+    /// How much is ready.
+    pub done: u64,
+    /// How much there is, where that is known.
+    pub total: Option<u64>,
+    /// Time spent on it so far.
+    pub spent: Duration,
 }
 
-/// Opens a back-end over the checkpoint's bytes, which it reads in place.
+/// Who is told how far the preparation of a device has come.
+pub type Progress = Arc<dyn Fn(Preparing<'_>) + Send + Sync>;
+
+/// How to open it.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Worker threads of the CPU; 0: one for each core.
+    pub threads: usize,
+    /// SIMD level of the CPU; none: the environment variable PADDOCK_SIMD, else the best of the processor.
+    pub level: Option<cpu::simd::Level>,
+    /// Which device of a back-end that knows several: its number or a part of its name; none: the
+    /// environment variable PADDOCK_DEVICE, else the best.
+    pub device: Option<String>,
+    /// Where kernels are kept that a device's driver has compiled; none: nowhere.
+    pub kernel_cache: Option<PathBuf>,
+    /// Who is told how far the device's preparation has come.
+    pub progress: Option<Progress>,
+}
+
+/// An opened device. Back-ends are made on it, one for each checkpoint, and share what it has compiled.
+pub enum Device {
+    /// The processor: threads, SIMD level.
+    Cpu(usize, Option<cpu::simd::Level>),
+    /// A graphics adapter.
+    Wgpu(Arc<wgpu::Gpu>),
+    /// The reference in f32.
+    Reference,
+    /// The reference in f64.
+    Reference64,
+}
+
+impl Device {
+    /// Opens a device of a kind. Fails in words where there is none.
+    pub fn open(kind: Kind, options: &Options) -> Result<Device> {
+        match kind {
+            Kind::Auto => Device::open(automatic().0, options),
+            Kind::Cpu => Ok(Device::Cpu(options.threads, options.level)),
+            Kind::Wgpu => Ok(Device::Wgpu(wgpu::Gpu::open(options)?)),
+            Kind::Cuda => Err(Error::Device(String::from(
+                "this version has no CUDA back-end; use --backend wgpu for a graphics card, or \
+                 --backend cpu",
+            ))),
+            Kind::Reference => Ok(Device::Reference),
+            Kind::Reference64 => Ok(Device::Reference64),
+        }
+    }
+
+    /// Its name, as back-ends on it have it: "cpu avx512", "wgpu llvmpipe (vulkan)".
+    pub fn name(&self) -> String {
+        match self.backend(Weights::default()) {
+            Ok(backend) => backend.name().to_owned(),
+            Err(why) => why.to_string(),
+        }
+    }
+
+    /// A back-end over the checkpoint's bytes, which it reads in place.
+    pub fn backend<'w>(&self, weights: Weights<'w>) -> Result<Box<dyn Backend + 'w>> {
+        Ok(match self {
+            Device::Cpu(threads, level) => Box::new(cpu::Cpu::new(weights, *threads, *level)?),
+            Device::Wgpu(gpu) => Box::new(wgpu::Wgpu::on(gpu.clone(), weights)?),
+            Device::Reference => Box::new(Reference::<f32>::new(weights)),
+            Device::Reference64 => Box::new(Reference::<f64>::new(weights)),
+        })
+    }
+}
+
+/// Opens a device and a back-end on it.
 pub fn open<'w>(
     kind: Kind,
     weights: Weights<'w>,
-    options: Options,
+    options: &Options,
 ) -> Result<Box<dyn Backend + 'w>> {
-    match kind {
-        Kind::Auto | Kind::Cpu => {
-            Ok(Box::new(cpu::Cpu::new(weights, options.threads, options.level)?))
-        }
-        Kind::Wgpu => Ok(Box::new(wgpu::Wgpu::open(weights)?)),
-        Kind::Reference => Ok(Box::new(Reference::<f32>::new(weights))),
-        Kind::Reference64 => Ok(Box::new(Reference::<f64>::new(weights))),
-    }
+    Device::open(kind, options)?.backend(weights)
+}
+
+/// Which back-end [`Kind::Auto`] stands for on this machine, and why.
+pub fn automatic() -> (Kind, String) {
+    let why = "graphics cards are used on request (--backend wgpu), not by themselves";
+    (Kind::Cpu, String::from(why))
+}
+
+/// What CUDA finds on this machine, in words.
+pub fn describe_cuda() -> String {
+    String::from("not in this version; an NVIDIA card is reached through --backend wgpu")
 }
 
 /// The machine as a person would want it in a report: processor, cores, SIMD levels.

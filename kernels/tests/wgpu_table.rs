@@ -8,6 +8,7 @@ use paddock_core::error::Error;
 use paddock_core::plan::RegionSizes;
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::Weights;
+use paddock_kernels::Options;
 use paddock_kernels::ops::draw::Size;
 use paddock_kernels::ops::{Draw, Expected, compare, table};
 use paddock_kernels::wgpu::{Gpu, Wgpu, describe_adapters};
@@ -16,7 +17,7 @@ use proptest::prelude::*;
 /// The device, opened once; none where there is no adapter, said loudly.
 fn gpu() -> Option<Arc<Gpu>> {
     static GPU: OnceLock<Option<Arc<Gpu>>> = OnceLock::new();
-    let open = || match Gpu::open() {
+    let open = || match Gpu::open(&Options::default()) {
         Ok(gpu) => {
             eprintln!("testing on {}", gpu.name());
             Some(gpu)

@@ -12,6 +12,7 @@ use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::slot::Region;
 use paddock_core::train::{Adam, Outcome, Schedule, ScheduleKind, StepSettings, evaluate, step};
+use paddock_kernels::Options;
 use paddock_kernels::wgpu::{Gpu, Wgpu};
 use paddock_tests::forests::{Row, shared};
 use paddock_tests::golden::{Golden, relative_error};
@@ -20,7 +21,7 @@ use paddock_tests::golden::{Golden, relative_error};
 const MODELS: [&str; 2] = ["gqa_untied_odd", "mha_tied_bf16"];
 
 fn gpu() -> Option<Arc<Gpu>> {
-    let why = match Gpu::open() {
+    let why = match Gpu::open(&Options::default()) {
         Ok(gpu) => return Some(gpu),
         Err(why) => why,
     };

@@ -15,12 +15,12 @@ use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::train::{Adam, Outcome, Phase, StepSettings, Watch, step};
 use paddock_core::weights::{Dtype, WeightView, Weights};
+use paddock_kernels::ops::{self, Speed};
 use serde_json::json;
 
-use super::Machine;
 use crate::error::bad_input;
 use crate::model::mmap::{forget, map};
-use crate::open::backend;
+use crate::open::{Machine, backend, device};
 use crate::run::config;
 use crate::train::forecast::{peak_bytes, resident_bytes};
 
@@ -34,6 +34,10 @@ pub struct Args {
 enum What {
     /// Optimizer steps on a dense batch (nothing shared, every token trained).
     Train(TrainArgs),
+    /// Every op of a training step, on shapes like a small model's.
+    Ops(OpsArgs),
+    /// Rows read, rendered and tokenised.
+    Data(super::bench_data::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,6 +73,42 @@ struct TrainArgs {
     machine: Machine,
 }
 
+#[derive(Debug, clap::Args)]
+struct OpsArgs {
+    /// Only ops whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Each op as soon as it is measured.
+fn bench_ops(args: &OpsArgs) -> anyhow::Result<()> {
+    let device = device(&args.machine)?;
+    if !args.json {
+        println!("{}", device.name());
+        println!("{:30} {:>10} {:>9} {:>8}  shape", "op", "ms", "GFLOP/s", "GB/s");
+    }
+    let backend = device.name();
+    let mut tell = |s: Speed| {
+        let (gflops, gbytes) = (s.flops / s.seconds / 1e9, s.bytes / s.seconds / 1e9);
+        if args.json {
+            let line = json!({
+                "op": s.op, "backend": backend, "seconds": s.seconds, "gflops": gflops,
+                "gbytes": gbytes, "shape": s.shape,
+            });
+            println!("{line}");
+        } else {
+            let ms = 1e3 * s.seconds;
+            println!("{:30} {ms:10.3} {gflops:9.1} {gbytes:8.1}  {}", s.op, s.shape);
+        }
+    };
+    Ok(ops::measure(&device, &args.only, &mut tell)?)
+}
+
 fn parse_recompute(text: &str) -> Result<config::Recompute, String> {
     serde_json::from_value(serde_json::Value::String(text.into()))
         .map_err(|_| "expected off or layers".to_string())
@@ -76,8 +116,11 @@ fn parse_recompute(text: &str) -> Result<config::Recompute, String> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let What::Train(args) = args.what;
-    println!("{}", train(&args)?);
+    match args.what {
+        What::Train(args) => println!("{}", train(&args)?),
+        What::Ops(args) => bench_ops(&args)?,
+        What::Data(args) => super::bench_data::run(&args)?,
+    }
     Ok(())
 }
 
@@ -211,7 +254,7 @@ fn measure(
         ..Capacity::default()
     };
     let model = Model::new(config, method)?;
-    let mut b = backend(args.machine.backend, args.machine.threads, weights.clone())?;
+    let mut b = backend(&args.machine, weights.clone())?;
     let recompute = match args.recompute {
         config::Recompute::Off => Recompute::Nothing,
         config::Recompute::Layers => Recompute::Layers,

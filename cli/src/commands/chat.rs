@@ -19,7 +19,8 @@ pub struct Args {
     /// An adapter folder.
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// The template around each question [default: the one the adapter was trained with].
+    /// The template around each question [default: the one the adapter was trained with,
+    /// else the model's own chat template].
     #[arg(long)]
     template: Option<String>,
     #[command(flatten)]
@@ -34,7 +35,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let opened = Opened::open(&args.model, args.adapter.as_deref())?;
     let template =
         conversation_template(&opened, args.adapter.as_deref(), args.template.as_deref())?;
-    let mut voice = Voice::new(&opened, args.machine.backend, args.machine.threads, None)?;
+    let mut voice = Voice::new(&opened, &args.machine, None)?;
     let signals = Signals::install()?;
     let (input, mut out) = (std::io::stdin(), std::io::stdout());
     let asks = input.is_terminal();

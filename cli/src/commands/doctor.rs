@@ -1,5 +1,7 @@
 //! `core-cli doctor`: what this machine can do, in words.
 
+use paddock_kernels::wgpu::{AdapterReport, Tier, describe_adapters};
+use paddock_kernels::{Kind, automatic, describe_cuda, describe_machine};
 use serde_json::json;
 
 use crate::train::report::bytes;
@@ -22,17 +24,70 @@ fn memory() -> (u64, u64) {
     (field("MemTotal:"), field("MemAvailable:"))
 }
 
+/// The tier that `--backend wgpu` would use on an adapter, and why.
+fn tier(adapter: &AdapterReport) -> String {
+    let wanted = std::env::var("PADDOCK_WGPU_TIER").ok();
+    match Tier::choose(&adapter.tiers, wanted.as_deref()) {
+        Ok((tier, why)) => format!("{tier} ({why})"),
+        Err(why) => why.to_string(),
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Auto => "auto",
+        Kind::Cpu => "cpu",
+        Kind::Wgpu => "wgpu",
+        Kind::Cuda => "cuda",
+        Kind::Reference | Kind::Reference64 => "reference",
+    }
+}
+
+fn print_adapter(a: &AdapterReport) {
+    println!("  {}  {} ({}, {})", a.number, a.name, a.kind, a.api);
+    println!("     driver   {}", a.driver);
+    println!(
+        "     limits   {} a region, {} buffers a kernel, workgroups of {} threads and {}",
+        bytes(a.max_binding_bytes),
+        a.max_storage_buffers,
+        a.max_workgroup_threads,
+        bytes(u64::from(a.max_workgroup_bytes))
+    );
+    let tiers: Vec<String> = a.tiers.iter().map(ToString::to_string).collect();
+    println!("     kernels  {} offered; {} is used", tiers.join(", "), tier(a));
+    let matrix = if a.cooperative_matrix { "offered" } else { "not offered" };
+    println!("     matrix instructions  {matrix}; no kernel of this version uses them");
+    let kept = if a.keeps_compiled { "kept on disk" } else { "compiled at every start" };
+    println!("     compiled kernels are {kept}");
+    if let Some(why) = &a.unusable {
+        println!("     CANNOT BE USED: {why}");
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let machine = paddock_kernels::describe_machine();
-    let (all, free) = memory();
+    let (machine, adapters, cuda) = (describe_machine(), describe_adapters(), describe_cuda());
+    let ((all, free), (auto, why)) = (memory(), automatic());
     if args.json {
+        let adapter = |a: &AdapterReport| {
+            json!({
+                "number": a.number, "name": a.name, "kind": a.kind, "api": a.api, "driver": a.driver,
+                "max_binding_bytes": a.max_binding_bytes,
+                "max_workgroup_threads": a.max_workgroup_threads,
+                "tiers": a.tiers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "tier": tier(a), "cooperative_matrix": a.cooperative_matrix, "unusable": a.unusable,
+            })
+        };
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "machine": machine,
             "memory_bytes": all,
             "memory_free_bytes": free,
-            "backends": ["cpu", "reference"],
+            "backends": ["cpu", "wgpu", "reference"],
+            "auto": kind(auto),
+            "auto_why": why,
+            "adapters": adapters.iter().map(adapter).collect::<Vec<_>>(),
+            "cuda": cuda,
         });
         println!("{report}");
         return Ok(());
@@ -40,7 +95,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     println!("Paddock     {}", env!("CARGO_PKG_VERSION"));
     println!("Processor   {machine}");
     println!("Memory      {}, of which {} are free", bytes(all), bytes(free));
-    println!("Computes on cpu (the fastest here), reference (slow, for comparison)");
-    println!("Graphics    not used by this version: training runs on the processor");
+    println!("auto        takes {}: {why}", kind(auto));
+    println!("CUDA        {cuda}");
+    if adapters.is_empty() {
+        println!("Graphics    no adapter with a Vulkan, Metal or Direct3D 12 driver was found");
+        return Ok(());
+    }
+    println!(
+        "Graphics    --backend wgpu; choose with --device, try with `core-cli verify --backend wgpu`"
+    );
+    adapters.iter().for_each(print_adapter);
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `core-cli eval`: how good a model's answers are.
 
+mod change;
+
 use std::path::PathBuf;
 
 use paddock_datasets::fewshot::Choice;
@@ -14,6 +16,7 @@ use crate::eval::progress::Interrupted;
 use crate::eval::rank::LengthNorm;
 use crate::eval::rows::{self, Selection};
 use crate::eval::run::{Classify, Metric, Request, Run};
+use crate::eval::suite::judged_by;
 use crate::eval::{html, templates, words};
 use crate::generate::conversation_template;
 use crate::open::Opened;
@@ -24,14 +27,23 @@ use crate::storage::whole::replace_file;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A model folder, or bundled:tiny.
-    #[arg(long)]
-    model: String,
+    #[arg(long, required_unless_present = "before")]
+    model: Option<String>,
     /// An adapter folder.
     #[arg(long)]
     adapter: Option<PathBuf>,
     /// Rows with known answers: files, or bundled:NAME.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "before")]
     data: Vec<String>,
+    /// Compare two models: this one before tuning, and the one of --after. Both are asked the rows of --suite.
+    #[arg(long, value_name = "MODEL", requires = "after", conflicts_with_all = ["model", "data", "shots"])]
+    before: Option<String>,
+    /// The tuned one: a run's folder, an adapter's or a model's.
+    #[arg(long, value_name = "FOLDER", requires = "before")]
+    after: Option<String>,
+    /// What --before and --after are asked: probes (440 short questions of eleven kinds), or data files.
+    #[arg(long, default_value = "probes", requires = "before")]
+    suite: Vec<String>,
     /// How a row becomes a question: alpaca, prompt, a template.json, FILE.yaml, FILE.yaml#NAME, or
     /// "jinja:QUESTION ||| ANSWER"; several are compared [default: the one that the adapter or model was trained with].
     #[arg(long)]
@@ -141,6 +153,18 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
 }
 
 fn evaluate(args: &Args) -> anyhow::Result<()> {
+    match (&args.before, &args.after, &args.model) {
+        (Some(before), Some(after), _) => change::run(args, before, after),
+        (_, _, Some(model)) => of_one(args, model),
+        _ => Err(bad_input("name a model with --model, or two with --before and --after")),
+    }
+}
+
+fn device(args: &Args) -> Device {
+    Device { machine: args.machine.clone(), micro_batch_tokens: args.micro_batch_tokens }
+}
+
+fn of_one(args: &Args, model: &str) -> anyhow::Result<()> {
     must_be_free(args.json.as_ref())?;
     must_be_free(args.html.as_ref())?;
     let signals = Signals::install()?;
@@ -149,17 +173,13 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
         limit: args.limit,
         skip_bad: args.skip_bad,
     };
-    let opened = Opened::open(&args.model, args.adapter.as_deref())?;
+    let opened = Opened::open(model, args.adapter.as_deref())?;
     let paths: Vec<PathBuf> =
         args.data.iter().map(|d| judged_by(d)).collect::<anyhow::Result<_>>()?;
     let data = rows::read(&paths, &selection)?;
     let templates = chosen_templates(args, &opened)?;
     let request = request(args);
-    let device = Device {
-        backend: args.machine.backend,
-        threads: args.machine.threads,
-        micro_batch_tokens: args.micro_batch_tokens,
-    };
+    let device = device(args);
     let pool = match args.shots_from.as_ref().filter(|_| args.shots > 0) {
         Some(from) => {
             let only = pairs("--shots-where", &args.shots_where)?;
@@ -171,7 +191,7 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
     let shots = pool.as_ref().map(|pool| (pool, args.shots, args.shots_choice));
     let run = Run { opened: &opened, device, request: &request, signals: &signals };
     let mut outcome = run.all(&data, &templates, shots)?;
-    outcome.model.clone_from(&args.model);
+    outcome.model = model.to_string();
     outcome.adapter = args.adapter.as_ref().map(|a| a.display().to_string());
     outcome.data.clone_from(&args.data);
     if args.shots > 0 {
@@ -179,17 +199,6 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
     }
     print!("{}", words::text(&outcome, args.worst));
     write(args, &outcome)
-}
-
-/// Of built-in data with test rows these, otherwise all rows.
-fn judged_by(name: &str) -> anyhow::Result<PathBuf> {
-    match name.strip_prefix(bundled::PREFIX) {
-        Some(built_in) => {
-            let data = bundled::data(built_in)?;
-            Ok(data.test.unwrap_or(data.train))
-        }
-        None => Ok(PathBuf::from(name)),
-    }
 }
 
 fn chosen_templates(args: &Args, opened: &Opened) -> anyhow::Result<Vec<Template>> {
@@ -200,6 +209,10 @@ fn chosen_templates(args: &Args, opened: &Opened) -> anyhow::Result<Vec<Template
     if list.is_empty() {
         list.push(conversation_template(opened, args.adapter.as_deref(), None)?);
     }
+    chosen_columns(args, list)
+}
+
+fn chosen_columns(args: &Args, list: Vec<Template>) -> anyhow::Result<Vec<Template>> {
     let columns = pairs("--columns", &args.columns)?;
     if let Some((field, _)) =
         columns.iter().find(|(f, _)| !["prompt", "input", "answer"].contains(&f.as_str()))

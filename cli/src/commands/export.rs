@@ -64,7 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     eprintln!("writing {}", args.out.display());
     export.write(&source, &mut |new| {
         eprintln!("checking that it answers the same");
-        let check = compare(&opened, new, args.machine.backend, args.machine.threads)?;
+        let check = compare(&opened, new, &args.machine)?;
         println!(
             "{} written. Compared with the source on {} positions: logits differ by at most {:.2e} \
              (largest logit {:.2}), the likeliest token agrees on {}.",

@@ -24,7 +24,8 @@ pub struct Args {
     /// Give the prompt to the model as it is, without a template.
     #[arg(long)]
     raw: bool,
-    /// The template around the prompt [default: the one the adapter was trained with].
+    /// The template around the prompt [default: the one the adapter was trained with,
+    /// else the model's own chat template].
     #[arg(long)]
     template: Option<String>,
     /// Print text, tokens and why it stopped as JSON.
@@ -48,8 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         prompt_tokens(&opened.tokenizer, &template.render_question(&args.prompt, "")?)?
     };
     let longest = prompt.len() as u64 + u64::from(settings.max_new_tokens) + 1;
-    let (backend, threads) = (args.machine.backend, args.machine.threads);
-    let mut voice = Voice::new(&opened, backend, threads, Some(longest))?;
+    let mut voice = Voice::new(&opened, &args.machine, Some(longest))?;
     let mut out = std::io::stdout().lock();
     let mut written = Ok(());
     let answer = voice.answer(&prompt, &settings, &mut |piece| {

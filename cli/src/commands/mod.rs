@@ -1,16 +1,21 @@
 //! The subcommands, one small file each.
 
 mod bench;
+mod bench_data;
 mod chat;
+mod compare;
 mod data;
 mod doctor;
 mod eval;
 mod export;
 mod generate;
+mod judge;
 mod plan;
 mod pretrain;
 mod score;
+mod sweep;
 mod train;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,7 +24,7 @@ use clap::{Parser, Subcommand};
 use paddock_core::decode::Sampler;
 
 use crate::error::exit_code;
-use crate::run::config::BackendChoice;
+use crate::open::Machine;
 
 /// Teaches LLaMA models to follow instructions.
 #[derive(Debug, Parser)]
@@ -41,6 +46,13 @@ enum Command {
     Score(score::Args),
     /// Measure how good a model's answers are.
     Eval(Box<eval::Args>),
+    /// Compare prompting, fine-tuning and a plain classifier on your labelled rows.
+    Compare(compare::Args),
+    /// Try settings of a run, choose by the validation rows, test once.
+    Sweep(sweep::Args),
+    /// Have answers graded or compared by a model, an endpoint or a person.
+    #[command(subcommand)]
+    Judge(judge::Judge),
     /// Answer one prompt.
     Generate(generate::Args),
     /// Talk with a model.
@@ -52,6 +64,8 @@ enum Command {
     Data(data::Data),
     /// Measure the speed of this machine.
     Bench(bench::Args),
+    /// Compute random cases of every op on a device and say whether they are right.
+    Verify(verify::Args),
     /// Say what this machine can do.
     Doctor(doctor::Args),
 }
@@ -65,11 +79,15 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args).map(|()| 0),
         Command::Eval(args) => eval::run(*args),
+        Command::Compare(args) => compare::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Judge(command) => judge::run(command),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),
         Command::Data(command) => data::run(command),
         Command::Bench(args) => bench::run(args).map(|()| 0),
+        Command::Verify(args) => verify::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args).map(|()| 0),
     };
     match result {
@@ -104,22 +122,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<std::io::Error>()
             .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
-}
-
-/// What computes, for commands that are not runs.
-#[derive(Clone, Debug, clap::Args)]
-struct Machine {
-    /// What computes: auto, cpu or reference.
-    #[arg(long, default_value = "auto", value_parser = parse_backend)]
-    backend: BackendChoice,
-    /// Processor threads [default: all cores].
-    #[arg(long)]
-    threads: Option<u64>,
-}
-
-fn parse_backend(text: &str) -> Result<BackendChoice, String> {
-    serde_json::from_value(serde_json::Value::String(text.into()))
-        .map_err(|_| "expected auto, cpu, wgpu, cuda or reference".to_string())
 }
 
 /// How new tokens are chosen.

@@ -9,7 +9,7 @@ use super::Machine;
 use crate::open::Opened;
 use crate::run::config::RunConfig;
 use crate::score::scores;
-use crate::train::setup::{Reader, named_template};
+use crate::train::setup::Reader;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -66,14 +66,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         })?;
         config.columns.insert(field.to_string(), column.to_string());
     }
-    let template = args.template.as_deref().map(named_template).transpose()?;
     let max_seq_len = u64::from(opened.folder.config.max_seq_len);
     let reader = Reader { config: &config, tokenizer: &opened.tokenizer, max_seq_len };
+    let template = args.template.as_deref().map(|name| reader.template(name)).transpose()?;
     let (_, prepared) = reader.read(&args.data, template, &mut Say)?;
-    let (backend, threads) = (args.machine.backend, args.machine.threads);
     let mut out = std::io::stdout().lock();
     let rows = &prepared.examples;
-    let nll = scores(&opened, rows, args.micro_batch_tokens, backend, threads)?;
+    let nll = scores(&opened, rows, args.micro_batch_tokens, &args.machine)?;
     for (example, nll) in rows.iter().zip(nll) {
         let trained = example.trained_tokens();
         writeln!(out, "{}", json!({"row": example.row, "trained_tokens": trained, "nll": nll}))?;

@@ -49,7 +49,6 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         set: args.config.set,
         resume: args.resume,
         allow_changes: args.allow_changes,
-        plan_only: false,
     };
     let signals = Signals::install()?;
     let mut listener: Box<dyn Listener> = match args.events {

@@ -125,20 +125,3 @@ pub fn each_row(
     }
     Ok(bad)
 }
-
-/// All rows of the files in memory, for what has to compare them with one another.
-pub fn all_rows(
-    paths: &[PathBuf],
-    options: &ReadOptions,
-    teller: &mut Teller,
-) -> anyhow::Result<Vec<(usize, Record)>> {
-    let mut all = Vec::new();
-    each_row(paths, options, teller, &mut |file, record| {
-        all.push((file, record));
-        Ok(())
-    })?;
-    if all.is_empty() {
-        return Err(bad_input("there is no row in these files"));
-    }
-    Ok(all)
-}

@@ -10,8 +10,7 @@ use paddock_datasets::forest::Limits;
 use super::progress::Progress;
 use crate::generate::Answer;
 use crate::group::Group;
-use crate::open::{Opened, backend};
-use crate::run::config::BackendChoice;
+use crate::open::{Machine, Opened, backend};
 use crate::train::capacity::together;
 use crate::train::session::batches;
 
@@ -19,12 +18,10 @@ use crate::train::session::batches;
 const CHUNK: usize = 256;
 
 /// What is computed with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Device {
     /// The back-end.
-    pub backend: BackendChoice,
-    /// Threads; `None`: all cores.
-    pub threads: Option<u64>,
+    pub machine: Machine,
     /// Tokens in memory at once.
     pub micro_batch_tokens: u64,
 }
@@ -51,7 +48,7 @@ impl<'a> Engine<'a> {
     /// Memory for examples of up to `longest` tokens and answers of up to `new_tokens` (0: none) tokens.
     pub fn new(
         opened: &'a Opened,
-        device: Device,
+        device: &Device,
         longest: u64,
         new_tokens: u64,
     ) -> anyhow::Result<Engine<'a>> {
@@ -69,7 +66,7 @@ impl<'a> Engine<'a> {
             cache_rows: rows * positions,
             logit_rows: rows,
         };
-        let mut b = backend(device.backend, device.threads, opened.weights()?)?;
+        let mut b = backend(&device.machine, opened.weights()?)?;
         let model = Model::new(config.clone(), opened.method())?;
         let plan = Plan::new(&model, capacity, Recompute::Nothing, false, &*b);
         b.reserve(&plan.sizes)?;

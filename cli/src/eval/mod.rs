@@ -10,10 +10,12 @@
 //! | `measure.rs`, `statistics.rs` | measures with intervals, tests |
 //! | `outcome.rs`, `tell.rs` | what was found, as JSON |
 //! | `words.rs`, `html.rs` | the same for the terminal and as a page |
+//! | `suite.rs`, `change.rs` | the same questions before and after tuning, and what changed |
 //! | `progress.rs` | how far it has come |
 
 pub mod answers;
 pub mod calibration;
+pub mod change;
 pub mod confusion;
 pub mod engine;
 pub mod html;
@@ -26,6 +28,7 @@ pub mod rows;
 pub mod run;
 pub mod shots;
 pub mod statistics;
+pub mod suite;
 mod tell;
 pub mod templates;
 pub mod words;

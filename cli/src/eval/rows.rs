@@ -140,9 +140,19 @@ pub fn render(
     choices: &[String],
     classify: bool,
 ) -> anyhow::Result<Items> {
+    render_records(&data.records, template, choices, classify)
+}
+
+/// The same for rows from anywhere.
+pub fn render_records(
+    records: &[Record],
+    template: &Template,
+    choices: &[String],
+    classify: bool,
+) -> anyhow::Result<Items> {
     let compiled = template.compile()?;
     let (mut items, mut unlabelled) = (Vec::new(), Vec::new());
-    for record in &data.records {
+    for record in records {
         match item(&compiled, template, record, choices)? {
             Some(item) => items.push(item),
             None => unlabelled.push(record.row),
@@ -152,7 +162,7 @@ pub fn render(
         return Err(bad_input(format!(
             "none of the {} rows has a label or answer to compare with; say which column holds it with \
              --columns answer=NAME, or use a template that writes it",
-            data.records.len()
+            records.len()
         )));
     }
     if classify {

@@ -282,7 +282,7 @@ impl Run<'_> {
         let ranked = work.ranking.iter().flat_map(|r| &r.examples);
         let longest = ranked.chain(&work.taught).map(|e| e.tokens.len());
         let longest = longest.chain(work.prompts.iter().map(Vec::len)).max().unwrap_or(2) as u64;
-        let mut engine = Engine::new(self.opened, self.device, longest, work.new_tokens)?;
+        let mut engine = Engine::new(self.opened, &self.device, longest, work.new_tokens)?;
         let stage = |what: &str, n| Progress::new(&format!("{what} ({name})"), n, self.signals);
         let mut done =
             Done { ranked: None, taught: Vec::new(), answers: Vec::new(), marks: Vec::new() };

@@ -10,8 +10,7 @@ use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::train::evaluate;
 
-use crate::open::{Opened, backend};
-use crate::run::config::BackendChoice;
+use crate::open::{Machine, Opened, backend};
 
 /// Positions compared.
 const POSITIONS: u32 = 48;
@@ -47,15 +46,10 @@ impl Comparison {
 }
 
 /// Logits of a fixed text of random tokens on both models.
-pub fn compare(
-    source: &Opened,
-    new: &Path,
-    choice: BackendChoice,
-    threads: Option<u64>,
-) -> anyhow::Result<Comparison> {
+pub fn compare(source: &Opened, new: &Path, machine: &Machine) -> anyhow::Result<Comparison> {
     let new = Opened::open(&new.to_string_lossy(), None)?;
-    let a = logits(source, choice, threads)?;
-    let b = logits(&new, choice, threads)?;
+    let a = logits(source, machine)?;
+    let b = logits(&new, machine)?;
     let vocab = source.folder.config.vocab_size as usize;
     let best = |row: &[f32]| {
         let mut best = 0;
@@ -87,11 +81,7 @@ fn precision(opened: &Opened) -> anyhow::Result<u32> {
     Ok(opened.weights()?.tensors.iter().map(|t| bits(t.dtype)).min().unwrap_or(22))
 }
 
-fn logits(
-    opened: &Opened,
-    choice: BackendChoice,
-    threads: Option<u64>,
-) -> anyhow::Result<Vec<f32>> {
+fn logits(opened: &Opened, machine: &Machine) -> anyhow::Result<Vec<f32>> {
     let config = &opened.folder.config;
     let len = POSITIONS.min(config.max_seq_len);
     let random = Philox::new(1, Stream::GENERATE);
@@ -112,7 +102,7 @@ fn logits(
         cache_rows: 0,
         logit_rows: rows,
     };
-    let mut b = backend(choice, threads, opened.weights()?)?;
+    let mut b = backend(machine, opened.weights()?)?;
     let model = Model::new(config.clone(), opened.method())?;
     let plan = Plan::new(&model, capacity, Recompute::Nothing, false, &*b);
     b.reserve(&plan.sizes)?;

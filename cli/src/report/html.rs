@@ -57,6 +57,7 @@ polyline { fill: none; stroke-width: 2; } .grid { stroke: var(--soft); }
 polyline.a { stroke: var(--a); stroke-width: 1; } polyline.b { stroke: var(--b); } polyline.c { stroke: var(--c); }
 .key { display: inline-block; width: 1.2rem; height: 3px; vertical-align: middle; background: var(--a); }
 .key.b { background: var(--b); } .key.c { background: var(--c); } .mark { fill: var(--c); }
+.wide { overflow-x: auto; } .wide td, .wide th { white-space: nowrap; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: color-mix(in srgb, var(--soft) 35%, transparent); padding: .6rem; margin: .2rem 0 .8rem; }
 ";
 

@@ -2,9 +2,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `chart.rs` | bars, and curves over named places |
 //! | `html.rs` | the page, tables, escaping |
 //! | `plot.rs` | line plots |
 
+pub mod chart;
 pub mod html;
 pub mod plot;
 

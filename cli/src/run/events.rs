@@ -75,6 +75,9 @@ pub struct Plan {
     /// Rows left out, by reason.
     #[serde(default)]
     pub dropped_rows: Vec<Count>,
+    /// The sets of a mixture.
+    #[serde(default)]
+    pub sets: Vec<PlannedSet>,
     /// Tokens of one pass over the training rows.
     pub tokens: u64,
     /// Those of them that the loss counts.
@@ -90,6 +93,20 @@ pub struct Plan {
     pub memory_bytes: u64,
     /// Bytes of one checkpoint.
     pub checkpoint_bytes: u64,
+}
+
+/// A set of a mixture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedSet {
+    /// What it is called.
+    pub name: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its templates.
+    pub templates: u64,
+    /// Share of the rows that are drawn from it.
+    #[serde(with = "number")]
+    pub share: f64,
 }
 
 /// A number with a name.

@@ -12,10 +12,10 @@ const ANSWERING_BYTES: u64 = 64 << 20;
 /// The largest batch of a run.
 pub fn capacity(setup: &Setup) -> Capacity {
     let config = &setup.config;
-    let tests = setup.test.iter().map(|row| &row.example);
-    let rows = setup.train.iter().chain(&setup.validation).chain(tests);
-    let longest = rows.map(|e| e.tokens.len() as u64).max().unwrap_or(1);
-    let all: u64 = setup.train.iter().map(|e| e.tokens.len() as u64).sum();
+    let tests = setup.test.iter().map(|row| row.example.tokens.len() as u64);
+    let rows = setup.train.facts().chain(setup.validation.facts()).map(|f| u64::from(f.tokens));
+    let longest = rows.chain(tests).max().unwrap_or(1);
+    let all: u64 = setup.train.facts().map(|f| u64::from(f.tokens)).sum();
     let tokens = config.micro_batch_tokens.min(all).max(longest);
     let samples = if setup.validation.is_empty() { 0 } else { config.samples.min(1) };
     let new_tokens = (samples * config.sample_tokens).max(longest_answer(setup));

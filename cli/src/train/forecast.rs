@@ -3,8 +3,10 @@
 use paddock_core::model::Method;
 use paddock_core::slot::Region;
 
+use super::course::SetRows;
 use super::session::{Session, checkpoint_bytes};
-use crate::run::events::{Count, Plan};
+use super::setup::Setup;
+use crate::run::events::{Count, Plan, PlannedSet};
 
 /// Memory that this process uses now, in bytes; 0 where the system does not say.
 pub fn resident_bytes() -> u64 {
@@ -21,6 +23,16 @@ fn status_bytes(field: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+fn sets(setup: &Setup) -> Vec<PlannedSet> {
+    let planned = |set: &SetRows| PlannedSet {
+        name: set.name.clone(),
+        rows: set.rows(),
+        templates: set.templates,
+        share: set.share,
+    };
+    setup.mixed.iter().flat_map(|mixed| &mixed.sets).map(planned).collect()
 }
 
 /// The plan of a run, in numbers. Program, mapped model and rows are in memory already when it is made,
@@ -53,18 +65,19 @@ pub fn forecast(session: &Session<'_>) -> Plan {
     if report.rows_bad > 0 {
         dropped.push(Count { name: "unreadable".into(), count: report.rows_bad });
     }
-    let rows = &setup.train;
+    let (tokens, trained_tokens) = setup.epoch_tokens();
     Plan {
         model: setup.config.model.clone().unwrap_or_default(),
         method: setup.config.method.to_string(),
         backend: session.b.name().to_string(),
         parameters: session.model.config.params(),
         trained_parameters: session.model.params.count(),
-        train_rows: rows.len() as u64,
+        train_rows: setup.epoch_rows(),
         validation_rows: setup.validation.len() as u64,
         dropped_rows: dropped,
-        tokens: rows.iter().map(|e| e.tokens.len() as u64).sum(),
-        trained_tokens: rows.iter().map(|e| e.trained_tokens() as u64).sum(),
+        sets: sets(setup),
+        tokens,
+        trained_tokens,
         steps: setup.total_steps(),
         epochs: setup.total_steps() as f64 / setup.steps_per_epoch().max(1) as f64,
         memory_bytes: memory.iter().map(|m| m.count).sum(),

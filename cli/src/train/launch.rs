@@ -16,6 +16,7 @@ use super::session::{Session, checkpoint_bytes};
 use super::setup::Setup;
 use super::spike::Losses;
 use super::verdict::Facts;
+use crate::data::day::today;
 use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
 use crate::run::config::diff::{compare, permit};
@@ -46,8 +47,6 @@ pub struct Launch {
     pub resume: bool,
     /// Go on although settings changed that change the result.
     pub allow_changes: bool,
-    /// Stop after the plan.
-    pub plan_only: bool,
 }
 
 /// How a run ended.
@@ -55,7 +54,7 @@ pub struct Launch {
 pub struct Ended {
     /// Why.
     pub reason: Reason,
-    /// Its folder; empty after a plan only.
+    /// Its folder.
     pub folder: PathBuf,
 }
 
@@ -74,17 +73,15 @@ pub fn train(
     let (config, _) = asked.build()?;
     let resumed =
         if launch.resume { Some(Resumed::open(launch, &config, &storage)?) } else { None };
-    let config = resumed.as_ref().map_or(config, |r| r.config.clone());
+    let mut config = resumed.as_ref().map_or(config, |r| r.config.clone());
+    // One day for all rows, and for every resume.
+    config.today.get_or_insert_with(today);
     let setup = Setup::prepare(config, &mut Told { listener, signals })?;
     for message in notices(&setup) {
         listener.event(&Event::Warning(Warning { message }))?;
     }
     let mut session = Session::plan(&setup)?;
     let plan = forecast(&session);
-    if launch.plan_only {
-        listener.event(&Event::Plan(plan))?;
-        return Ok(Ended { reason: Reason::Finished, folder: PathBuf::new() });
-    }
     let record = record(&setup, &session, &storage)?;
     let (folder, old) = match resumed {
         Some(resumed) => {
@@ -101,9 +98,11 @@ pub fn train(
 }
 
 /// Tells the listener how reading goes.
-struct Told<'a> {
-    listener: &'a mut dyn Listener,
-    signals: &'a Signals,
+pub struct Told<'a> {
+    /// Who hears of it.
+    pub listener: &'a mut dyn Listener,
+    /// Whether to stop.
+    pub signals: &'a Signals,
 }
 
 impl Progress for Told<'_> {
@@ -166,7 +165,7 @@ impl Resumed {
 }
 
 /// What a person should know before a run: double counting, rows that cannot teach, odd prompts.
-fn notices(setup: &Setup) -> Vec<String> {
+pub fn notices(setup: &Setup) -> Vec<String> {
     let report = &setup.report;
     let mut notices = Vec::new();
     let held_out = setup.validation.len();
@@ -205,6 +204,12 @@ fn notices(setup: &Setup) -> Vec<String> {
             report.answers
         ));
     }
+    if setup.shared > 0 {
+        notices.push(format!(
+            "{} held-out rows have a text that is trained on too; they were left out",
+            setup.shared
+        ));
+    }
     if report.duplicates.total > 0 {
         notices
             .push(format!("{} rows are equal to others; they are used", report.duplicates.total));
@@ -215,7 +220,8 @@ fn notices(setup: &Setup) -> Vec<String> {
 /// The folder of a new run: `out`, or a free name under runs/.
 fn new_folder(setup: &Setup) -> anyhow::Result<RunFolder> {
     let c = &setup.config;
-    let mut inputs: Vec<PathBuf> = c.data.iter().map(PathBuf::from).collect();
+    let sets = c.mixture.iter().flat_map(|set| &set.data);
+    let mut inputs: Vec<PathBuf> = c.data.iter().chain(sets).map(PathBuf::from).collect();
     inputs.push(setup.opened.folder.path.clone());
     inputs.extend(c.init_adapter.iter().map(PathBuf::from));
     if let Validation::File(path) = &c.validation {
@@ -230,7 +236,8 @@ fn new_folder(setup: &Setup) -> anyhow::Result<RunFolder> {
         stem.unwrap_or_default().chars().map(plain).take(24).collect()
     };
     let model = name(c.model.as_deref().unwrap_or("model"));
-    let data = name(c.data.first().map_or("data", String::as_str));
+    let data = if c.mixture.is_empty() { c.data.first() } else { None };
+    let data = name(data.map_or("mixture", String::as_str));
     let stem = format!("{model}-{data}-{}", c.method);
     Ok(RunFolder::create_next(Path::new("runs"), stem.trim_matches('-'), &inputs)?)
 }
@@ -257,10 +264,10 @@ fn record(setup: &Setup, session: &Session<'_>, storage: &dyn Storage) -> anyhow
         paddock: env!("CARGO_PKG_VERSION").into(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         backend: session.b.name().into(),
-        simd: session.b.name().rsplit(' ').next().unwrap_or("").into(),
+        simd: session.b.name().strip_prefix("cpu ").unwrap_or("").into(),
         threads: setup.config.threads.unwrap_or(0),
     };
-    let template_sha256 = Some(setup.template.hash());
+    let template_sha256 = Some(setup.template_hash.clone());
     Ok(Record { versions, model, data, template_sha256, continuations: Vec::new() })
 }
 

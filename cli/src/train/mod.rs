@@ -1,13 +1,22 @@
 //! `core-cli train`: from settings to a tuned adapter or model, through a run folder that survives
 //! kills and power cuts.
 
+pub mod cache;
 pub mod capacity;
+pub mod course;
+pub mod fits;
 pub mod forecast;
 pub mod go;
 pub mod judge;
 pub mod launch;
+pub mod mixture;
 pub mod outcome;
+pub mod plan;
+pub mod probe;
+pub mod reader;
+pub mod replay;
 pub mod report;
+pub mod rows;
 pub mod samples;
 pub mod session;
 pub mod setup;

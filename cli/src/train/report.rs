@@ -180,6 +180,15 @@ pub fn plan_text(plan: &Plan) -> String {
     for dropped in &plan.dropped_rows {
         text.push_str(&format!("           {} rows left out: {}\n", dropped.count, dropped.name));
     }
+    for set in &plan.sets {
+        text.push_str(&format!(
+            "           {:.0}% from {} ({} rows, {} templates)\n",
+            100.0 * set.share,
+            set.name,
+            set.rows,
+            set.templates
+        ));
+    }
     let share = 100.0 * plan.trained_tokens as f64 / plan.tokens.max(1) as f64;
     text.push_str(&format!(
         "Tokens     {} a pass, {share:.0}% of them in answers\n",

@@ -21,7 +21,7 @@ pub fn prompts(session: &Session<'_>) -> anyhow::Result<Vec<Prompt>> {
     let tokenizer = &session.setup.opened.tokenizer;
     (0..count)
         .map(|i| {
-            let row = &rows[i * rows.len() / count];
+            let row = rows.get(i * rows.len() / count)?;
             let first = row.trained.iter().position(|&t| t).unwrap_or(row.tokens.len());
             // The first answer only: later turns are not asked for.
             let end = first + row.trained[first..].iter().take_while(|&&t| t).count();

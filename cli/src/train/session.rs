@@ -15,13 +15,13 @@ use paddock_core::train::{
 };
 use paddock_datasets::encode::Example;
 use paddock_datasets::forest::{Limits, MicroBatch, micro_batches};
-use paddock_datasets::order::Order;
 use serde_json::{Map, json};
 
 use super::capacity::capacity;
+use super::course::Course;
 use super::setup::Setup;
 use crate::model::mmap::forget;
-use crate::open::backend;
+use crate::open::{Machine, backend};
 use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
 use crate::run::config::{self, LrSchedule, RunConfig};
 use crate::run::events;
@@ -48,7 +48,7 @@ pub struct Session<'a> {
     /// Where the run is.
     pub run: Run,
     schedule: Schedule,
-    order: Order,
+    course: Course,
     validation: Vec<(MicroBatch, Batch)>,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
     /// Plans all memory without reserving any.
     pub fn plan(setup: &'a Setup) -> anyhow::Result<Session<'a>> {
         let c = &setup.config;
-        let b = backend(c.backend, c.threads, setup.opened.weights()?)?;
+        let b = backend(&Machine::of(c), setup.opened.weights()?)?;
         let model = Model::new(setup.opened.folder.config.clone(), setup.method)?;
         let plan = Plan::new(&model, capacity(setup), recompute(c), true, &*b);
         let total_steps = setup.total_steps();
@@ -107,13 +107,13 @@ impl<'a> Session<'a> {
             warmup_steps: c.effective_warmup_steps(total_steps),
             total_steps,
         };
-        let order = Order::new(setup.train.len(), c.seed, c.shuffle)?;
+        let course = Course::new(setup.train.len(), setup.mixed.as_ref(), c.seed, c.shuffle)?;
         let limits = limits(&plan.capacity);
-        let rows: Vec<&Example> = setup.validation.iter().collect();
+        let rows = setup.validation.all()?;
+        let rows: Vec<&Example> = rows.iter().collect();
         let validation = batches(&rows, &limits, &model.config)?;
-        let run = Run::default();
-        let forecast = None;
-        Ok(Session { setup, b, model, plan, forecast, run, schedule, order, validation })
+        let (run, forecast) = (Run::default(), None);
+        Ok(Session { setup, b, model, plan, forecast, run, schedule, course, validation })
     }
 
     /// Reserves the memory and gives everything its first value.
@@ -134,9 +134,14 @@ impl<'a> Session<'a> {
         limits(&self.plan.capacity)
     }
 
+    /// Micro-batches of an evaluation.
+    pub fn validation_parts(&self) -> usize {
+        self.validation.len()
+    }
+
     /// Passes over the data so far.
     pub fn epoch(&self) -> f64 {
-        self.run.rows_seen as f64 / self.setup.train.len() as f64
+        self.run.rows_seen as f64 / self.setup.epoch_rows() as f64
     }
 
     /// Whether all steps are done.
@@ -148,8 +153,11 @@ impl<'a> Session<'a> {
     pub fn step(&mut self, watch: &mut dyn Watch) -> anyhow::Result<Stepped> {
         let c = &self.setup.config;
         let position = self.run.rows_seen;
-        let chosen = self.order.rows(position, c.batch_size as usize, true);
-        let rows: Vec<&Example> = chosen.iter().map(|&i| &self.setup.train[i]).collect();
+        let chosen = self.course.examples(position, c.batch_size as usize);
+        let train = &self.setup.train;
+        let rows: Vec<Example> =
+            chosen.iter().map(|&i| train.get(i)).collect::<anyhow::Result<_>>()?;
+        let rows: Vec<&Example> = rows.iter().collect();
         let parts = batches(&rows, &limits(&self.plan.capacity), &self.model.config)?;
         let (micro, cores): (Vec<MicroBatch>, Vec<Batch>) = parts.into_iter().unzip();
         let lr = self.schedule.at(self.run.step);
@@ -219,7 +227,7 @@ impl<'a> Session<'a> {
         scores.loss /= tokens;
         scores.token_accuracy = hits as f64 / tokens;
         let rows = self.setup.validation.len();
-        let longest = self.setup.validation.iter().map(|e| e.trained_tokens() as u64).max();
+        let longest = self.setup.validation.facts().map(|f| u64::from(f.trained)).max();
         if longest.is_some_and(|n| n <= SHORT_ANSWER) {
             scores.exact_match = Some(exact as f64 / rows as f64);
         }

@@ -1,16 +1,24 @@
 //! Before a run: the model opened, the rows read, rendered, encoded and split.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use paddock_core::config::Config;
 use paddock_core::model::{LoraConfig, Method, Module};
-use paddock_datasets::encode::{EncodeOptions, Example, OverLength};
-use paddock_datasets::prepare::{PrepareOptions, Prepared, Progress, ReadFile, load_examples};
-use paddock_datasets::readers::{Detected, ReadOptions};
+use paddock_datasets::prepare::{Progress, ReadFile};
 use paddock_datasets::report::EncodeReport;
 use paddock_datasets::split::{SplitOptions, split};
-use paddock_datasets::template::{Template, library};
-use paddock_datasets::tokenizer::Tokenizer;
+use paddock_datasets::template::{Body, Pair, Template};
+use sha2::{Digest, Sha256};
 
+use super::cache::Tokens;
+use super::course::Mixed;
+use super::mixture::{self, row_key};
+use super::reader::Wanted;
+pub use super::reader::{Reader, named_template};
+use super::replay::replay;
+use super::rows::Rows;
 use super::test_rows::TestRow;
 use crate::bundled;
 use crate::error::bad_input;
@@ -28,12 +36,19 @@ pub struct Setup {
     pub opened: Opened,
     /// What is trained.
     pub method: Method,
-    /// The template.
+    /// The template that travels with the result. Of several (a mixture's) it is the one for questions
+    /// typed by a person.
     pub template: Template,
+    /// Hash of all templates.
+    pub template_hash: String,
     /// Rows to learn from.
-    pub train: Vec<Example>,
+    pub train: Rows,
+    /// How they are drawn, where they are of several sets.
+    pub mixed: Option<Mixed>,
     /// Rows to judge by.
-    pub validation: Vec<Example>,
+    pub validation: Rows,
+    /// Held-out rows that were left out because their text is trained on too.
+    pub shared: u64,
     /// Rows that the model answers before and after training, to be judged.
     pub test: Vec<TestRow>,
     /// What became of the rows.
@@ -61,25 +76,31 @@ impl Setup {
             )));
         }
         let max_seq_len = config.max_seq_len.unwrap_or(allowed).min(config.micro_batch_tokens);
-        let template = template(&config)?;
         let names = resolve(&config)?;
-        let paths = names.train;
         let reader = Reader { config: &config, tokenizer: &opened.tokenizer, max_seq_len };
-        let (template, prepared) = reader.read(&paths, template, progress)?;
-        let report = prepared.report.clone();
-        let mut files = prepared.files.clone();
-        let (train, validation) = match &names.validation {
-            Validation::File(path) => {
-                let own = [PathBuf::from(path)];
-                let (_, held_out) = reader.read(&own, Some(template.clone()), progress)?;
-                files.extend(held_out.files);
-                (prepared.examples, held_out.examples)
-            }
-            chosen => divide(prepared, chosen, config.seed)?,
-        };
+        let Parts {
+            template,
+            template_hash,
+            mut train,
+            mixed,
+            mut validation,
+            shared,
+            report,
+            mut files,
+        } = parts(&reader, &names, progress)?;
+        if let Validation::File(path) = &names.validation {
+            let own = [PathBuf::from(path)];
+            let template = config.mixture.is_empty().then(|| template.clone());
+            let columns = &config.columns;
+            let wanted = Wanted { paths: &own, template, columns, labels: None, most: None };
+            let (_, held_out) = reader.tokens(&wanted, progress)?;
+            files.extend(held_out.files);
+            validation = Rows::of(Arc::clone(&held_out.store), 0..held_out.store.len());
+        }
         if train.is_empty() {
             return Err(bad_input("no row is left to train on"));
         }
+        files.extend(replay(&reader, &mut train, progress)?);
         let test = match names.test.filter(|_| config.test_rows > 0) {
             Some(path) => {
                 let (rows, file) = reader.test_rows(&path, &template)?;
@@ -93,8 +114,11 @@ impl Setup {
             opened,
             method,
             template,
+            template_hash,
             train,
+            mixed,
             validation,
+            shared,
             test,
             report,
             files,
@@ -102,9 +126,30 @@ impl Setup {
         })
     }
 
+    /// Rows of one pass.
+    pub fn epoch_rows(&self) -> u64 {
+        self.mixed.as_ref().map_or(self.train.len() as u64, |mixed| mixed.rows)
+    }
+
+    /// Tokens of one pass, and how many of them count in the loss; of a mixture what is to be expected.
+    pub fn epoch_tokens(&self) -> (u64, u64) {
+        let sizes: Vec<(u64, u64)> =
+            self.train.facts().map(|f| (u64::from(f.tokens), u64::from(f.trained))).collect();
+        let sum = |part: &[(u64, u64)]| part.iter().fold((0, 0), |s, x| (s.0 + x.0, s.1 + x.1));
+        let Some(mixed) = &self.mixed else { return sum(&sizes) };
+        let mut all = (0.0, 0.0);
+        for set in &mixed.sets {
+            let part = &sizes[set.starts[0]..set.starts[set.starts.len() - 1]];
+            let own = sum(part);
+            let times = set.share * mixed.rows as f64 / part.len().max(1) as f64;
+            all = (all.0 + times * own.0 as f64, all.1 + times * own.1 as f64);
+        }
+        (all.0.round() as u64, all.1.round() as u64)
+    }
+
     /// Optimizer steps of one pass over the training rows.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.train.len() as u64).div_ceil(self.config.batch_size)
+        self.epoch_rows().div_ceil(self.config.batch_size)
     }
 
     /// Optimizer steps of the whole run: what `epochs` asks for, or `max_steps`.
@@ -112,6 +157,73 @@ impl Setup {
         let by_epochs = (self.config.epochs * self.steps_per_epoch() as f64).ceil() as u64;
         self.config.max_steps.unwrap_or(by_epochs).max(1)
     }
+}
+
+/// Rows of both sides with what there is to say about them.
+struct Parts {
+    template: Template,
+    template_hash: String,
+    train: Rows,
+    mixed: Option<Mixed>,
+    validation: Rows,
+    shared: u64,
+    report: EncodeReport,
+    files: Vec<ReadFile>,
+}
+
+/// Reads the rows of one set, or of a mixture.
+fn parts(
+    reader: &Reader<'_>,
+    names: &Resolved,
+    progress: &mut dyn Progress,
+) -> anyhow::Result<Parts> {
+    let config = reader.config;
+    let named = config.template.as_deref().map(|name| reader.template(name)).transpose()?;
+    if config.mixture.is_empty() {
+        let labels = Some(&config.labels);
+        let (paths, columns) = (&names.train, &config.columns);
+        let wanted = Wanted { paths, template: named, columns, labels, most: None };
+        let (template, tokens) = reader.tokens(&wanted, progress)?;
+        let (train, validation) = divide(&tokens, &names.validation, config.seed)?;
+        let Tokens { report, files, .. } = tokens;
+        let template_hash = template.hash();
+        let (mixed, shared) = (None, 0);
+        return Ok(Parts {
+            template,
+            template_hash,
+            train,
+            mixed,
+            validation,
+            shared,
+            report,
+            files,
+        });
+    }
+    let read = mixture::read(reader, progress)?;
+    let hashes: Vec<String> = read.templates.iter().map(Template::hash).collect();
+    let digest = Sha256::digest(hashes.join("\n").as_bytes());
+    let template_hash = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let template = match (named, &read.templates[..]) {
+        (Some(template), _) => template,
+        (None, [one]) => one.clone(),
+        (None, _) => question(),
+    };
+    Ok(Parts {
+        template,
+        template_hash,
+        train: read.train,
+        mixed: Some(read.mixed),
+        validation: read.validation,
+        shared: read.shared,
+        report: read.report,
+        files: read.files,
+    })
+}
+
+/// How a person asks a model that learned from many templates: the question, a line break, the answer.
+fn question() -> Template {
+    let pair = Pair { between: "\n".to_string(), ..Pair::default() };
+    Template { body: Body::Prompt(pair), ..Template::prompt() }
 }
 
 /// Files behind the names of data.
@@ -142,14 +254,13 @@ fn resolve(config: &RunConfig) -> anyhow::Result<Resolved> {
 }
 
 /// Training and validation rows of one data set.
-fn divide(
-    prepared: Prepared,
-    chosen: &Validation,
-    seed: u64,
-) -> anyhow::Result<(Vec<Example>, Vec<Example>)> {
-    let rows = prepared.examples.len();
+fn divide(tokens: &Tokens, chosen: &Validation, seed: u64) -> anyhow::Result<(Rows, Rows)> {
+    let store = &tokens.store;
+    let rows = store.len();
     let share = match chosen {
-        Validation::None | Validation::File(_) => return Ok((prepared.examples, Vec::new())),
+        Validation::None | Validation::File(_) => {
+            return Ok((Rows::of(Arc::clone(store), 0..rows), Rows::default()));
+        }
         Validation::Share(share) => *share,
         Validation::Rows(wanted) => {
             if *wanted as usize * 2 > rows {
@@ -163,33 +274,44 @@ fn divide(
     };
     let min_rows =
         if matches!(chosen, Validation::Rows(_)) { 0 } else { LEAST_VALIDATION.min(rows / 5) };
-    let sides = split(&prepared.keys(), &SplitOptions { share, min_rows, seed });
+    // What stands before other rows as a worked example is never judged by.
+    let exemplars: HashSet<u64> = tokens.report.exemplar_rows.iter().copied().collect();
+    let free: Vec<usize> =
+        (0..rows).filter(|i| !exemplars.contains(&store.facts(*i).row)).collect();
+    let with_shots = tokens.report.few_shot > 0;
+    let key = |i: &usize| match store.facts(*i) {
+        // Worked examples differ before rows that are equal.
+        facts if with_shots => row_key(&facts),
+        facts => facts.key,
+    };
+    let keys: Vec<u128> = free.iter().map(key).collect();
+    let share = (share * rows as f64 / free.len().max(1) as f64).min(0.5);
+    let sides = split(&keys, &SplitOptions { share, min_rows, seed });
     let mut is_validation = vec![false; rows];
-    sides.validation.iter().for_each(|&i| is_validation[i] = true);
-    let (mut train, mut validation) = (Vec::new(), Vec::new());
-    for (example, held_out) in prepared.examples.into_iter().zip(is_validation) {
-        if held_out { validation.push(example) } else { train.push(example) }
-    }
-    Ok((train, validation))
+    sides.validation.iter().for_each(|&i| is_validation[free[i]] = true);
+    let side = |held: bool| (0..rows).filter(|i| is_validation[*i] == held).collect::<Vec<_>>();
+    Ok((Rows::of(Arc::clone(store), side(false)), Rows::of(Arc::clone(store), side(true))))
 }
 
 /// What the settings want trained.
 fn method(config: &RunConfig, opened: &Opened) -> anyhow::Result<Method> {
-    if config.method == config::Method::Full {
-        if opened.adapter.is_some() {
-            return Err(bad_input(
-                "init_adapter continues a LoRA; with --method full merge it first (core-cli export \
-                 --merge) and train the merged model",
-            ));
-        }
-        return Ok(Method::Full);
-    }
-    if let Some(adapter) = &opened.adapter {
+    match &opened.adapter {
+        Some(_) if config.method == config::Method::Full => Err(bad_input(
+            "init_adapter continues a LoRA; with --method full merge it first (core-cli export \
+             --merge) and train the merged model",
+        )),
         // Shape and scale are the adapter's; dropout is the run's.
-        return Ok(Method::Lora(LoraConfig {
-            dropout: config.lora_dropout as f32,
-            ..adapter.lora
-        }));
+        Some(adapter) => {
+            Ok(Method::Lora(LoraConfig { dropout: config.lora_dropout as f32, ..adapter.lora }))
+        }
+        None => method_of(config, &opened.folder.config),
+    }
+}
+
+/// What the settings want trained of a model of this shape, from the start.
+pub fn method_of(config: &RunConfig, shape: &Config) -> anyhow::Result<Method> {
+    if config.method == config::Method::Full {
+        return Ok(Method::Full);
     }
     let rank = u32::try_from(config.lora_rank)
         .map_err(|_| bad_input(format!("lora_rank is {}", config.lora_rank)))?;
@@ -200,7 +322,7 @@ fn method(config: &RunConfig, opened: &Opened) -> anyhow::Result<Method> {
         dropout: config.lora_dropout as f32,
         targets: targets(&config.lora_targets)?,
     };
-    lora.validate(&opened.folder.config).map_err(|e| bad_input(e.to_string()))?;
+    lora.validate(shape).map_err(|e| bad_input(e.to_string()))?;
     Ok(Method::Lora(lora))
 }
 
@@ -223,99 +345,4 @@ fn targets(names: &[String]) -> anyhow::Result<[bool; 7]> {
         targets[module as usize] = true;
     }
     Ok(targets)
-}
-
-/// The template of that name: a built-in one, one of a cluster, or a file.
-pub fn named_template(name: &str) -> anyhow::Result<Template> {
-    Ok(library::find_one(name)?)
-}
-
-fn template(config: &RunConfig) -> anyhow::Result<Option<Template>> {
-    config.template.as_deref().map(named_template).transpose()
-}
-
-/// Reads data files with the settings of a run.
-pub struct Reader<'a> {
-    /// The settings.
-    pub config: &'a RunConfig,
-    /// The model's tokenizer.
-    pub tokenizer: &'a Tokenizer,
-    /// Longest row.
-    pub max_seq_len: u64,
-}
-
-impl Reader<'_> {
-    /// The examples of all files, with the template that was used.
-    pub fn read(
-        &self,
-        paths: &[PathBuf],
-        template: Option<Template>,
-        progress: &mut dyn Progress,
-    ) -> anyhow::Result<(Template, Prepared)> {
-        for path in paths {
-            if !path.is_file() {
-                return Err(bad_input(format!("{}: there is no such file", path.display())));
-            }
-        }
-        let first = paths
-            .first()
-            .ok_or_else(|| bad_input("no data file is named; give one with --data"))?;
-        let read = ReadOptions { skip_bad: self.config.skip_bad, ..ReadOptions::default() };
-        let detected = paddock_datasets::readers::open(first, &read)?.detected().clone();
-        let template = self.with_columns(first, template, &detected)?;
-        let over_length = match self.config.over_length {
-            config::OverLength::Drop => OverLength::Drop,
-            config::OverLength::CutPrompt => OverLength::CutPrompt,
-            config::OverLength::Refuse => OverLength::Refuse,
-            config::OverLength::Pieces => OverLength::Pieces,
-        };
-        let options = PrepareOptions {
-            read,
-            template: template.clone(),
-            encode: EncodeOptions { max_tokens: self.max_seq_len as usize, over_length },
-            keep_empty_answers: false,
-            limit_rows: None,
-        };
-        let prepared = load_examples(paths, &options, self.tokenizer, progress)?;
-        Ok((template, prepared))
-    }
-
-    /// The named template, or the one that the data's layout calls for, with the mapped columns.
-    fn with_columns(
-        &self,
-        file: &Path,
-        template: Option<Template>,
-        detected: &Detected,
-    ) -> anyhow::Result<Template> {
-        let columns = &self.config.columns;
-        for (field, column) in columns {
-            if !["prompt", "input", "answer"].contains(&field.as_str()) {
-                return Err(bad_input(format!(
-                    "columns.{field}: there is no such field; a template reads prompt, input and answer"
-                )));
-            }
-            if !detected.columns.is_empty() && !detected.columns.contains(column) {
-                return Err(bad_input(format!(
-                    "columns.{field}: {} has no column `{column}`; it has {}",
-                    file.display(),
-                    detected.columns.join(", ")
-                )));
-            }
-        }
-        let get = |field: &str| columns.get(field).map(String::as_str);
-        let mapped = columns.contains_key("prompt") && columns.contains_key("answer");
-        let template = template
-            .or_else(|| Template::for_layout(detected))
-            .or_else(|| mapped.then(Template::prompt))
-            .ok_or_else(|| {
-                bad_input(format!(
-                    "{}: {}. Say which columns are prompt and answer: --columns prompt=NAME \
-                     --columns answer=NAME (columns here: {})",
-                    file.display(),
-                    detected.why,
-                    detected.columns.join(", ")
-                ))
-            })?;
-        Ok(template.with_columns(get("prompt"), get("input"), get("answer")))
-    }
 }

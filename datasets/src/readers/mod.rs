@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 pub use self::compress::UnpackLimits;
 pub use self::layout::{Detected, Format, Layout};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::{BadRow, BadRowKind, BadRows, Record};
 
 /// Rows looked at when the layout is told.
@@ -146,10 +146,7 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Rows> {
         Format::Parquet if source.compression == compress::Compression::None => {
             Box::new(parquet::ParquetRows::open(path)?)
         }
-        Format::Parquet => {
-            let advice = "unpack it first: Parquet is read by seeking and is packed inside anyway";
-            return Err(Error::not_data(path, &format!("is Parquet inside {compression}"), advice));
-        }
+        Format::Parquet => Box::new(parquet::ParquetRows::open_packed(path, source.reader)?),
         Format::Csv | Format::Tsv => {
             let mut choice = options.table;
             if format == Format::Tsv {

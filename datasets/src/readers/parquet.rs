@@ -1,8 +1,10 @@
 //! Parquet files, read row by row.
 
 use std::fs::File;
+use std::io::BufRead;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::reader::RowIter;
@@ -16,6 +18,8 @@ use crate::record::{BadRow, BadRowKind};
 /// Streaming reader. A damaged page ends it: the library may even panic on one, which is caught.
 pub struct ParquetRows {
     rows: RowIter<'static>,
+    /// The unpacked copy, where the file was packed; behind `rows`, so that it is closed first.
+    _copy: Option<Copied>,
     file: PathBuf,
     row: u64,
     done: bool,
@@ -25,6 +29,24 @@ impl ParquetRows {
     /// Opens a Parquet file.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        Self::of(path, file, None)
+    }
+
+    /// Opens a Parquet file inside gzip or zstd. Parquet is read by seeking, so it is unpacked into a
+    /// file that is gone afterwards.
+    pub fn open_packed(path: &Path, mut unpacked: Box<dyn BufRead + Send>) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("paddock-{}-{number}.parquet", std::process::id());
+        let copy = Copied(std::env::temp_dir().join(name));
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        let mut file = options.open(&copy.0).map_err(|e| Error::io(&copy.0, "write", e))?;
+        std::io::copy(&mut unpacked, &mut file).map_err(|e| Error::io(path, "unpack", e))?;
+        Self::of(path, file, Some(copy))
+    }
+
+    fn of(path: &Path, file: File, copy: Option<Copied>) -> Result<Self> {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             SerializedFileReader::new(file)
                 .map(|reader| RowIter::from_file_into(Box::new(reader)))
@@ -38,7 +60,16 @@ impl ParquetRows {
                 "it may be cut off: fetch it again",
             )
         })?;
-        Ok(Self { rows, file: path.to_path_buf(), row: 0, done: false })
+        Ok(Self { rows, _copy: copy, file: path.to_path_buf(), row: 0, done: false })
+    }
+}
+
+/// A file that is removed when it is no longer needed.
+struct Copied(PathBuf);
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -91,6 +91,13 @@ fn refuse_foreign(path: &Path, head: &[u8]) -> Result<()> {
             "download the raw file instead of the web page that shows it",
         ));
     }
+    if head.get(257..262) == Some(b"ustar") {
+        return Err(Error::not_data(
+            path,
+            "is a tar archive",
+            "unpack it yourself and name a file of it: archives are never opened here",
+        ));
+    }
     let kind = match head {
         [b'P', b'K', 3, 4, ..] => "a zip archive",
         [b'B', b'Z', b'h', ..] => "a bzip2 file",

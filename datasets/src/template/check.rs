@@ -68,7 +68,8 @@ fn unknown_columns(
     faults: &mut Vec<String>,
 ) {
     for name in compiled.variables() {
-        let known = columns.contains(&name)
+        let mapped = template.columns.fields.get(&name);
+        let known = columns.contains(mapped.unwrap_or(&name))
             || GLOBALS.contains(&name.as_str())
             || name == "answer_choices"
             || name.starts_with("__");

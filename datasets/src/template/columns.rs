@@ -21,6 +21,9 @@ pub struct Columns {
     /// The answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// For templates with named fields: the column that fills a field, where it has another name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
     /// Words to say instead of the values of the answer column, such as `0` → `negative`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub answer_words: BTreeMap<String, String>,

@@ -31,7 +31,8 @@ impl Compiled {
             Body::Prompt(pair) => CompiledBody::Prompt(pair.clone()),
             Body::Text => CompiledBody::Text,
             Body::Jinja(body) => {
-                CompiledBody::Jinja(Box::new(promptsource::Compiled::new(&name, body)?))
+                let fields = &columns.fields;
+                CompiledBody::Jinja(Box::new(promptsource::Compiled::new(&name, body, fields)?))
             }
             Body::Chat(body) => {
                 CompiledBody::Chat(Box::new(chat::Compiled::new(&name, body, &columns)?))

@@ -43,6 +43,15 @@ pub const VERSION: u32 = 1;
 const SEED_TASK: &str = "{{ instruction }}{% if instances[0].input %}\n\n{{ instances[0].input }}\
 {% endif %} ||| {{ instances[0].output }}";
 
+/// A conversation as plain text, for models without a chat template of their own.
+const CONVERSATION: &str = "{% if tools %}### Tools:\n{{ tools | tojson }}\n\n{% endif %}\
+{% for message in messages %}{% if message.role == 'assistant' %}### Assistant:\n{% generation %}\
+{{ message.content or '' }}{% if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}\
+{% endgeneration %}\n\n{% elif message.role == 'system' %}### System:\n{{ message.content }}\n\n\
+{% elif message.role == 'tool' %}### Tool:\n{{ message.content }}\n\n\
+{% else %}### User:\n{{ message.content }}\n\n{% endif %}{% endfor %}\
+{% if add_generation_prompt %}### Assistant:\n{% endif %}";
+
 /// A template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +100,12 @@ impl Template {
         Self::of("text", Columns::default(), Body::Text)
     }
 
+    /// A conversation of any length as plain text; every answer in it is learned.
+    pub fn conversation() -> Self {
+        let body = Chat { jinja: CONVERSATION.to_string(), ..Chat::default() };
+        Self::of("conversation", Columns::default(), Body::Chat(body))
+    }
+
     fn of(name: &str, columns: Columns, body: Body) -> Self {
         Self { version: VERSION, name: name.to_string(), columns, body }
     }
@@ -101,12 +116,13 @@ impl Template {
             "alpaca" => Some(Self::alpaca()),
             "prompt" => Some(Self::prompt()),
             "text" => Some(Self::text()),
+            "conversation" => Some(Self::conversation()),
             _ => None,
         }
     }
 
     /// Names that [`Template::built_in`] knows.
-    pub const BUILT_IN: &'static [&'static str] = &["alpaca", "prompt", "text"];
+    pub const BUILT_IN: &'static [&'static str] = &["alpaca", "prompt", "text", "conversation"];
 
     /// The template that suits a detected layout, if one does without further statements.
     pub fn for_layout(detected: &Detected) -> Option<Self> {
@@ -121,8 +137,9 @@ impl Template {
                 Some(Self::alpaca().with_columns(Some("definition"), Some("input"), Some("output")))
             }
             Layout::SelfInstructSeed => Some(Self::jinja("self-instruct-seed", SEED_TASK, None)),
-            // Conversations need the model's own template: see [`Template::chat`].
-            Layout::ShareGpt | Layout::Messages | Layout::Preference | Layout::Table => None,
+            // The model's own template, if it has one, is better: see [`Template::chat`].
+            Layout::ShareGpt | Layout::Messages | Layout::Preference => Some(Self::conversation()),
+            Layout::Table => None,
         }
     }
 

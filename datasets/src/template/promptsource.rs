@@ -1,5 +1,6 @@
 //! Promptsource templates: Jinja with `|||` between question and answer, and `answer_choices`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use minijinja::value::Value as JinjaValue;
@@ -52,6 +53,10 @@ pub struct Compiled {
     choices: Option<Engine>,
     name: String,
     body: PromptSource,
+    /// Fields that are filled by a column of another name.
+    fields: BTreeMap<String, String>,
+    /// Variables that tell a place in the choices.
+    places: Vec<String>,
 }
 
 /// Question and answer of a row, and the answers to choose from.
@@ -67,7 +72,7 @@ pub struct Parts {
 
 impl Compiled {
     /// Compiles both sources.
-    pub fn new(name: &str, body: &PromptSource) -> Result<Self> {
+    pub fn new(name: &str, body: &PromptSource, fields: &BTreeMap<String, String>) -> Result<Self> {
         let engine = |source: &str| {
             let mut engine = Engine::new(name, source, Style::Plain)?;
             add_helpers(&mut engine, body.seed);
@@ -78,6 +83,8 @@ impl Compiled {
             choices: body.answer_choices.as_deref().map(engine).transpose()?,
             name: name.to_string(),
             body: body.clone(),
+            fields: fields.clone(),
+            places: places(&body.jinja),
         })
     }
 
@@ -111,8 +118,20 @@ impl Compiled {
         if let serde_json::Value::Object(columns) = row {
             let pairs = columns.iter().map(|(n, v)| (n.clone(), python::from_json(v)));
             variables.extend(pairs);
+            for (field, column) in &self.fields {
+                variables.retain(|(name, _)| name != field);
+                let value = columns.get(column).map(python::from_json);
+                variables.extend(value.map(|value| (field.clone(), value)));
+            }
         }
         if let Some(choices) = choices {
+            for (name, value) in &mut variables {
+                if self.places.contains(name)
+                    && let Some(place) = value.as_str().and_then(|text| place(text, choices))
+                {
+                    *value = place.into();
+                }
+            }
             let hidden = choices.iter().map(|c| c.replace(SEPARATOR, HIDDEN_SEPARATOR));
             variables.push(("answer_choices".to_string(), hidden.collect::<Vec<_>>().into()));
         }
@@ -152,6 +171,19 @@ impl Compiled {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// Variables in `answer_choices[NAME]`.
+fn places(source: &str) -> Vec<String> {
+    let name = |rest: &str| rest.split(']').next().map(|name| name.trim().to_string());
+    source.split("answer_choices[").skip(1).filter_map(name).collect()
+}
+
+/// The place that a text tells, since tables have no numbers: the number that it is, or the choice.
+fn place(text: &str, choices: &[String]) -> Option<usize> {
+    let text = text.trim();
+    let number = text.parse().ok().filter(|place| *place < choices.len());
+    number.or_else(|| choices.iter().position(|choice| choice.eq_ignore_ascii_case(text)))
 }
 
 /// The variable that tells the `choice` filter which row it is in.

@@ -1,5 +1,6 @@
 //! All tests of this crate in one program: linking is what takes time.
 
+mod classic;
 mod common;
 mod curate;
 mod fewshot;
@@ -13,3 +14,4 @@ mod sets;
 mod split;
 mod templates;
 mod tokenizers;
+mod tokens;

@@ -22,6 +22,8 @@ fn options(template: Template) -> PrepareOptions {
         encode: EncodeOptions { max_tokens: 512, over_length: OverLength::Drop },
         keep_empty_answers: false,
         limit_rows: None,
+        shots: None,
+        sample: None,
     }
 }
 

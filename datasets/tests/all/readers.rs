@@ -252,3 +252,49 @@ fn shared_files_are_read_whole() {
         assert_eq!((read, found.bad().total), (count, 0), "{name}");
     }
 }
+
+/// A Parquet file of two columns.
+fn parquet_bytes(rows: i64) -> Vec<u8> {
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    let schema = "message rows { required binary text (UTF8); required int64 label; }";
+    let schema = std::sync::Arc::new(parse_message_type(schema).unwrap());
+    let properties = std::sync::Arc::new(WriterProperties::builder().build());
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let texts: Vec<ByteArray> =
+        (0..rows).map(|n| ByteArray::from(format!("text {n}").as_str())).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let labels: Vec<i64> = (0..rows).map(|n| n % 2).collect();
+    column.typed::<Int64Type>().write_batch(&labels, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn parquet_is_read_packed_or_not() {
+    let bytes = parquet_bytes(3000);
+    let zstd = zstd::encode_all(&bytes[..], 3).unwrap();
+    for (name, bytes) in
+        [("a.parquet", bytes.clone()), ("a.parquet.gz", gzip(&bytes)), ("a.parquet.zst", zstd)]
+    {
+        let (_guard, path) = file(name, bytes);
+        let found = rows(&path);
+        assert_eq!(found.detected().format, Format::Parquet);
+        let all = good(&path);
+        assert_eq!((all.len(), all[2999].get("text")), (3000, Some(&json!("text 2999"))), "{name}");
+        assert_eq!(all[2999].get("label"), Some(&json!(1)));
+    }
+    // Cut off: refused with a word, packed or not.
+    let cut = &bytes[..bytes.len() / 2];
+    assert!(refusal("a.parquet", cut).contains("begins like a Parquet file but cannot be read"));
+    assert!(refusal("a.parquet.gz", &gzip(cut)).contains("begins like a Parquet file"));
+}

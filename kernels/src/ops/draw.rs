@@ -19,6 +19,8 @@ pub enum Size {
     Small,
     /// Large enough that several threads work.
     Large,
+    /// Like the layers of a small real model: for measuring.
+    Real,
 }
 
 /// Draws the parts of one case.
@@ -58,6 +60,7 @@ impl Draw {
         match self.size {
             Size::Small => self.int(1, small),
             Size::Large => self.int(large - large / 8, large + large / 8),
+            Size::Real => 8 * large,
         }
     }
 
@@ -116,6 +119,9 @@ impl Draw {
 
     /// Heads, key heads and an even width.
     pub fn heads(&mut self) -> Heads {
+        if self.size == Size::Real {
+            return Heads { n_heads: 16, n_kv_heads: 4, head_dim: 64 };
+        }
         let n_kv_heads = self.int(1, 3);
         let n_heads = n_kv_heads * self.int(1, 3);
         let head_dim = match self.int(0, 3) {
@@ -129,6 +135,9 @@ impl Draw {
 
     /// A random forest with loss entries, as a batch.
     pub fn batch(&mut self, vocab: u32) -> Batch {
+        if self.size == Size::Real {
+            return self.packed_rows(vocab);
+        }
         let longest = if self.size == Size::Large { 120 } else { 40 };
         let mut forest = Forest::default();
         let mut open: Vec<u32> = vec![];
@@ -150,6 +159,15 @@ impl Draw {
         }
         // A drawn forest is valid by construction; an empty batch would fail every comparison.
         Batch::from_forest(&forest, vocab).unwrap_or_default()
+    }
+
+    /// Four rows of 512 tokens, every one of them trained.
+    fn packed_rows(&mut self, vocab: u32) -> Batch {
+        let mut token = |_| self.int(0, vocab - 1);
+        let rows: Vec<Vec<u32>> = (0..4).map(|_| (0..512).map(&mut token).collect()).collect();
+        let pairs: Vec<(&[u32], &[bool])> =
+            rows.iter().map(|r| (&r[..], &[true; 512][..])).collect();
+        Batch::from_forest(&Forest::from_rows(&pairs), vocab).unwrap_or_default()
     }
 
     /// New tokens of several sequences over a cache of `rows` rows, as a batch.

@@ -20,9 +20,15 @@ use paddock_core::weights::{Dtype, Weight, WeightView, Weights};
 
 pub mod draw;
 mod fused;
+mod measure;
 mod table;
+pub mod whole;
+
+use crate::Device;
+use draw::Size;
 
 pub use draw::Draw;
+pub use measure::{Speed, measure};
 pub use table::table;
 
 /// One op (or pair of arguments of one) in the table.
@@ -168,6 +174,24 @@ impl Expected {
         let plain = case.run(&mut Reference::<f32>::new(case.weights()))?;
         Ok(Expected { truth: case.truth()?, plain })
     }
+}
+
+/// Runs every op of the table on cases drawn from each seed, and reports how each output came out.
+pub fn verify(
+    device: &Device,
+    seeds: std::ops::Range<u64>,
+    size: Size,
+    report: &mut dyn FnMut(Verdict),
+) -> Result<()> {
+    for op in table() {
+        for seed in seeds.clone() {
+            let case = (op.draw)(&mut Draw::new(seed, size));
+            let expected = Expected::of(&case)?;
+            let mut backend = device.backend(case.weights())?;
+            compare(&op, &case, &expected, &mut *backend)?.into_iter().for_each(&mut *report);
+        }
+    }
+    Ok(())
 }
 
 /// Runs a case on `backend` (opened over [`Case::weights`]) and judges every output.

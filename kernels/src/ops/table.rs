@@ -1,7 +1,7 @@
 //! The table itself: one function an op, which draws its shapes and values.
 
 use paddock_core::backend::{AdamW, AttentionGrads, AttentionSaved, Dropout, Write};
-use paddock_core::batch::Rows;
+use paddock_core::batch::{Batch, Rows, Span};
 use paddock_core::philox::Stream;
 use paddock_core::slot::Region::{ActGrads, Acts, Grads, Kv, Moments, Params, Stats};
 use paddock_core::slot::Slot;
@@ -145,6 +145,7 @@ fn rms_norm_backward(d: &mut Draw) -> Case {
 /// n, O, I: thin, square or long in one direction.
 fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
     match (d.size, d.int(0, 3)) {
+        (Size::Real, _) => (2048, 2048, 2048),
         (Size::Large, 0) => (d.extent(1, 400), d.int(4, 64), d.extent(1, 300)),
         (Size::Large, 1) => (d.extent(1, 300), d.extent(1, 400), d.int(4, 64)),
         (Size::Large, 2) => (d.int(1, 9), d.extent(1, 700), d.extent(1, 700)),
@@ -219,6 +220,21 @@ fn rope_backward(d: &mut Draw) -> Case {
     rope(d, true)
 }
 
+/// Pairs of a query and a key that it sees.
+fn pairs(batch: &Batch, rows: Rows) -> f64 {
+    let v = match rows {
+        Rows::All => &batch.all,
+        Rows::Kept => &batch.kept,
+    };
+    let seen = |span: &Span| -> u64 {
+        let (first, count) = (span.first_range as usize, span.n_ranges as usize);
+        let shared: u64 = v.ranges[first..first + count].iter().map(|r| u64::from(r.len)).sum();
+        let own = |q: u32| u64::from(v.at[q as usize] - span.self_start) + 1;
+        (span.q_start..span.q_start + span.q_len).map(|q| shared + own(q)).sum()
+    };
+    v.spans.iter().map(seen).sum::<u64>() as f64
+}
+
 fn attention_forward(d: &mut Draw) -> Case {
     let (batch, heads, rows) = (d.batch(9), d.heads(), d.rows());
     let (n, keys) = (batch.count(rows), batch.rows());
@@ -229,13 +245,17 @@ fn attention_forward(d: &mut Draw) -> Case {
     let lse = d.output("lse", Stats, n * u64::from(heads.n_heads));
     d.scratch(keys);
     let shape = format!("{n} queries, {keys} keys, {heads:?}");
-    let flops = 2.0 * q.len as f64 * keys as f64;
+    let flops = 4.0 * pairs(&batch, rows) * area(heads.n_heads, heads.head_dim) as f64;
     let run = call(move |x| x.attention_forward(out, lse, q, k, v, heads, rows));
     d.case(batch, shape, flops, run)
 }
 
 fn attention_decoding(d: &mut Draw) -> Case {
-    let cache_rows = if d.size == Size::Large { 900 } else { 70 };
+    let cache_rows = match d.size {
+        Size::Small => 70,
+        Size::Large => 900,
+        Size::Real => 4096,
+    };
     let (batch, heads) = (d.pieces(9, cache_rows), d.heads());
     let (n, kv) = (batch.rows(), u64::from(cache_rows) * area(heads.n_kv_heads, heads.head_dim));
     let q = d.input(Acts, n * area(heads.n_heads, heads.head_dim));
@@ -244,7 +264,7 @@ fn attention_decoding(d: &mut Draw) -> Case {
     let lse = d.output("lse", Stats, n * u64::from(heads.n_heads));
     d.scratch(u64::from(cache_rows));
     let shape = format!("{n} queries, cache of {cache_rows}, {heads:?}");
-    let flops = q.len as f64 * f64::from(cache_rows);
+    let flops = 4.0 * pairs(&batch, Rows::All) * area(heads.n_heads, heads.head_dim) as f64;
     let run = call(move |x| x.attention_forward(out, lse, q, k, v, heads, Rows::All));
     d.case(batch, shape, flops, run)
 }
@@ -261,7 +281,7 @@ fn attention_backward(d: &mut Draw) -> Case {
     let (dk, dv) = (d.output("dk", ActGrads, kv), d.output("dv", ActGrads, kv));
     d.scratch(keys);
     let shape = format!("{n} queries, {keys} keys, {heads:?}");
-    let flops = 7.0 * q.len as f64 * keys as f64;
+    let flops = 14.0 * pairs(&batch, rows) * area(heads.n_heads, heads.head_dim) as f64;
     let run = call(move |x| {
         x.attention_forward(out, lse, q, k, v, heads, rows)?;
         let saved = AttentionSaved { dout, out, lse, q, k, v, heads, rows };

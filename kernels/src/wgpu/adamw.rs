@@ -6,7 +6,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 const STEP: Kernel = Kernel {
     stem: "adamw",
@@ -54,7 +54,8 @@ impl Wgpu<'_> {
             weight: Source::None,
             tile: Tile::default(),
             params: &params,
-            groups: groups(param.len, 256),
+            groups: param.len.div_ceil(256),
+            cost: 256 * 32,
         })
     }
 }

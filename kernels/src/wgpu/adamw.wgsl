@@ -1,6 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019), in PyTorch's order of operations.
 
 struct P {
+    first_group: u32,
     param_at: u32,
     grad_at: u32,
     m_at: u32,

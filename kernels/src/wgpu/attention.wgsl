@@ -6,6 +6,7 @@
 // sums have one order.
 
 struct P {
+    first_group: u32,
     q_at: u32,
     k_at: u32,
     v_at: u32,

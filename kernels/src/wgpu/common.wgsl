@@ -3,9 +3,10 @@
 
 const LOWEST: f32 = -3.0e38;
 
-// Grids are cut in two dimensions, since one holds at most 65,535 workgroups.
+// The workgroup's number. Grids are cut in two dimensions, since one holds at most 65,535 workgroups,
+// and long ones into several dispatches.
 fn group_index(wid: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return wid.x + wid.y * groups.x;
+    return p.first_group + wid.x + wid.y * groups.x;
 }
 
 // Whether x is not a number, told by its bits: drivers assume finite arithmetic.
@@ -64,33 +65,3 @@ fn widen_f16(h: u32) -> f32 {
 }
 
 var<workgroup> reduced: array<f32, GROUP>;
-
-// The sum of every thread's x, the same for all; a tree whose shape is fixed.
-fn sum_all(x: f32, t: u32) -> f32 {
-    reduced[t] = x;
-    workgroupBarrier();
-    for (var half = GROUP / 2u; half > 0u; half = half / 2u) {
-        if (t < half) {
-            reduced[t] = reduced[t] + reduced[t + half];
-        }
-        workgroupBarrier();
-    }
-    let sum = reduced[0];
-    workgroupBarrier();
-    return sum;
-}
-
-// The largest of every thread's x.
-fn max_all(x: f32, t: u32) -> f32 {
-    reduced[t] = x;
-    workgroupBarrier();
-    for (var half = GROUP / 2u; half > 0u; half = half / 2u) {
-        if (t < half) {
-            reduced[t] = max(reduced[t], reduced[t + half]);
-        }
-        workgroupBarrier();
-    }
-    let most = reduced[0];
-    workgroupBarrier();
-    return most;
-}

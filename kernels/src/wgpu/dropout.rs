@@ -8,7 +8,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 const MASK: Kernel = Kernel {
     stem: "dropout",
@@ -49,7 +49,8 @@ impl Wgpu<'_> {
                 threshold(d.p),
                 keep_scale(d.p).to_bits(),
             ],
-            groups: groups(len, 256),
+            groups: len.div_ceil(256),
+            cost: 256 * 256,
         })
     }
 }

@@ -2,6 +2,7 @@
 // of the row's prefix, step, channel / 4), as paddock_core::dropout::keep_words.
 
 struct P {
+    first_group: u32,
     out_at: u32,
     inp_at: u32,
     dim: u32,

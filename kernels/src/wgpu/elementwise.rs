@@ -7,7 +7,7 @@ use paddock_core::slot::Slot;
 use super::Wgpu;
 use super::memory::{PARTIALS, Place};
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -44,7 +44,8 @@ impl Wgpu<'_> {
             weight: Source::None,
             tile: Tile::default(),
             params: &[dst_at, a_at, b_at, len as u32, scale.to_bits(), dim, table, stride],
-            groups: groups(len, 256),
+            groups: len.div_ceil(256),
+            cost: 256 * 16,
         })
     }
 
@@ -94,22 +95,24 @@ impl Wgpu<'_> {
 
     pub(super) fn run_norm_squared(&mut self, out: Slot, x: Slot) -> Result<()> {
         let (out_at, x_at) = (self.at(out)?, self.at(x)?);
-        let count = x.len.div_ceil(4096).clamp(1, PARTIALS) as u32;
+        let count = x.len.div_ceil(4096).clamp(1, PARTIALS);
         self.launch(&Launch {
             kernel: kernel("squares"),
             operands: &[("dst", Place::Partials), ("a", place(x))],
             weight: Source::None,
             tile: Tile::default(),
-            params: &[0, x_at, 0, x.len as u32],
-            groups: [count, 1],
+            params: &[0, x_at, 0, x.len as u32, 0, count as u32],
+            groups: count,
+            cost: 16 * x.len.div_ceil(count),
         })?;
         self.launch(&Launch {
             kernel: kernel("total"),
             operands: &[("dst", place(out)), ("a", Place::Partials)],
             weight: Source::None,
             tile: Tile::default(),
-            params: &[out_at, 0, 0, count],
-            groups: [1, 1],
+            params: &[out_at, 0, 0, count as u32],
+            groups: 1,
+            cost: 4 * PARTIALS,
         })
     }
 }

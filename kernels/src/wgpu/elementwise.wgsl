@@ -1,6 +1,7 @@
 // dst = value | a | a + b | dst + scale · a; rows moved by the batch's tables; Σ x².
 
 struct P {
+    first_group: u32,
     dst_at: u32,
     a_at: u32,
     b_at: u32,
@@ -83,24 +84,29 @@ fn put_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     }
 }
 
-// dst (groups) = Σ a² over every groups-th piece of 256: a partition that the length alone decides
+// dst (dim) = Σ a² over every dim-th piece of 256: a partition that the length alone decides
 @compute @workgroup_size(256)
 fn squares(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) t: u32) {
+    let piece = group_index(wid, groups);
+    if (piece >= p.dim) {
+        return;
+    }
     var sum = 0.0;
-    for (var i = wid.x * GROUP + t; i < p.len; i = i + groups.x * GROUP) {
+    for (var i = piece * GROUP + t; i < p.len; i = i + p.dim * GROUP) {
         let x = a[p.a_at + i];
         sum = sum + x * x;
     }
     let total = sum_all(sum, t);
     if (t == 0u) {
-        dst[p.dst_at + wid.x] = total;
+        dst[p.dst_at + piece] = total;
     }
 }
 
 // dst (1) = Σ a (len), len at most 256
 @compute @workgroup_size(256)
-fn total(@builtin(local_invocation_index) t: u32) {
+fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+         @builtin(local_invocation_index) t: u32) {
     var x = 0.0;
     if (t < p.len) {
         x = a[p.a_at + t];

@@ -6,7 +6,7 @@ use paddock_core::weights::Mat;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel { stem: "embed", source: include_str!("embed.wgsl"), entry, operands: &["out", "dout"] }
@@ -26,7 +26,8 @@ impl Wgpu<'_> {
                 params: &[
                     out_at, part.at, 0, dim, len as u32, tokens, 0, order, part.first, part.rows,
                 ],
-                groups: groups(len, 256),
+                groups: len.div_ceil(256),
+                cost: 256 * 8,
             })?;
         }
         Ok(())
@@ -36,6 +37,7 @@ impl Wgpu<'_> {
         let (out_at, dout_at) = (self.at(dtable)?, self.at(dout)?);
         let t = &self.tables;
         let len = u64::from(t.distinct) * u64::from(dim);
+        let rows = t.rows.max(1);
         let (tokens, firsts, order) = (t.tokens, t.token_firsts, t.token_order);
         self.launch(&Launch {
             kernel: kernel("backward"),
@@ -43,7 +45,9 @@ impl Wgpu<'_> {
             weight: Source::None,
             tile: Tile::default(),
             params: &[out_at, 0, dout_at, dim, len as u32, tokens, firsts, order],
-            groups: groups(len, 256),
+            groups: len.div_ceil(256),
+            // A token may stand in every row.
+            cost: 256 * rows,
         })
     }
 }

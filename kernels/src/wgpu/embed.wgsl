@@ -1,6 +1,7 @@
 // out (N,C) = table (V,C) at tokens (N); dtable (V,C) += dout (N,C) at tokens (N)
 
 struct P {
+    first_group: u32,
     out_at: u32,
     w_at: u32,
     dout_at: u32,

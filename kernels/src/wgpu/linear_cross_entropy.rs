@@ -9,7 +9,7 @@ use paddock_core::backend::Write;
 use super::Wgpu;
 use super::memory::Place;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 /// Logits of a chunk, about: 32 MiB keep a card busy and cost little memory.
 const CHUNK: u64 = 8 << 20;
@@ -77,7 +77,8 @@ impl Wgpu<'_> {
                 entries,
                 targets,
             ],
-            groups: groups(rows, 1),
+            groups: rows,
+            cost: 64 * u64::from(vocab),
         })
     }
 

@@ -2,6 +2,7 @@
 // workgroup a row.
 
 struct P {
+    first_group: u32,
     logits_at: u32,
     nll_at: u32,
     lse_at: u32,

@@ -17,6 +17,12 @@ const PRODUCT: Kernel = Kernel {
     operands: &["out", "a"],
 };
 
+const LARGE: Kernel =
+    Kernel { stem: "matmul_large", source: include_str!("matmul_large.wgsl"), ..PRODUCT };
+
+/// Tiles of 128 x 128 from which on they are worth it: fewer would leave most of a card idle.
+const MANY_TILES: u32 = 24;
+
 /// out (m,n) = alpha · A (m,k) · B (k,n), with where each begins and how it is stored.
 struct Product {
     a: (Place, u32),
@@ -34,23 +40,31 @@ struct Product {
 }
 
 impl Product {
-    /// Threads by the shape: thin products get thin tiles, small ones small tiles.
-    fn tile(&self) -> Tile {
+    /// The kernel and its threads by the shape: thin products get thin tiles, small ones small tiles. Then
+    /// rows and columns of a workgroup.
+    fn kernel(&self) -> (Kernel, Tile, [u32; 2]) {
+        let many = self.m.div_ceil(128).saturating_mul(self.n.div_ceil(128)) >= MANY_TILES;
         let (wx, wy) = match (self.m, self.n) {
             (..=8, _) => (32, 2),
             (_, ..=16) => (4, 16),
             (..=32, _) | (_, ..=32) => (8, 8),
             _ => (16, 16),
         };
-        Tile { wx, wy, a_k_fast: self.a_strides[1] == 1, b_k_fast: self.b_strides[0] == 1 }
+        let [a_k_fast, b_k_fast] = [self.a_strides[1] == 1, self.b_strides[0] == 1];
+        let tile = Tile { wx, wy, a_k_fast, b_k_fast };
+        if many && self.m.min(self.n) > 32 {
+            (LARGE, tile, [128, 128])
+        } else {
+            (PRODUCT, tile, [4 * wy, 4 * wx])
+        }
     }
 }
 
 impl Wgpu<'_> {
     fn run_product(&mut self, x: &Product) -> Result<()> {
-        let tile = x.tile();
+        let (kernel, tile, [rows, cols]) = x.kernel();
         self.launch(&Launch {
-            kernel: PRODUCT,
+            kernel,
             operands: &[("out", x.out.0), ("a", x.a.0)],
             weight: x.b.0,
             tile,
@@ -69,7 +83,8 @@ impl Wgpu<'_> {
                 x.alpha.to_bits(),
                 u32::from(x.write == Write::Add),
             ],
-            groups: [x.n.div_ceil(4 * tile.wx), x.m.div_ceil(4 * tile.wy)],
+            groups: u64::from(x.m.div_ceil(rows)) * u64::from(x.n.div_ceil(cols)),
+            cost: 2 * u64::from(rows) * u64::from(cols) * u64::from(x.k),
         })
     }
 

@@ -7,6 +7,7 @@
 // B_K_FAST by which index is contiguous, so that neighbouring threads load neighbouring numbers.
 
 struct P {
+    first_group: u32,
     a_at: u32,
     b_at: u32,
     out_at: u32,
@@ -85,12 +86,19 @@ fn put_row(row: u32, col: u32, sums: vec4<f32>) {
     put(row, col + 3u, sums.w);
 }
 
-@compute @workgroup_size(WX, WY)
+@compute @workgroup_size(GROUP)
 fn product(@builtin(workgroup_id) wid: vec3<u32>,
-           @builtin(local_invocation_id) lid: vec3<u32>,
+           @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(local_invocation_index) t: u32) {
-    let row = wid.y * 4u * WY;
-    let col = wid.x * 4u * WX;
+    let g = group_index(wid, groups);
+    let across = (p.n + 4u * WX - 1u) / (4u * WX);
+    let row = g / across * 4u * WY;
+    let col = g % across * 4u * WX;
+    if (row >= p.m) {
+        return;
+    }
+    let lx = t % WX;
+    let ly = t / WX;
     var sum0 = vec4<f32>(0.0);
     var sum1 = vec4<f32>(0.0);
     var sum2 = vec4<f32>(0.0);
@@ -100,8 +108,8 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>,
         load_b(t, k, col);
         workgroupBarrier();
         for (var kk = 0u; kk < DEPTH; kk = kk + 1u) {
-            let x = tile_a[kk * WY + lid.y];
-            let y = tile_b[kk * WX + lid.x];
+            let x = tile_a[kk * WY + ly];
+            let y = tile_b[kk * WX + lx];
             sum0 = fma(vec4<f32>(x.x), y, sum0);
             sum1 = fma(vec4<f32>(x.y), y, sum1);
             sum2 = fma(vec4<f32>(x.z), y, sum2);
@@ -109,8 +117,8 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>,
         }
         workgroupBarrier();
     }
-    let r = row + 4u * lid.y;
-    let c = col + 4u * lid.x;
+    let r = row + 4u * ly;
+    let c = col + 4u * lx;
     put_row(r, c, sum0);
     put_row(r + 1u, c, sum1);
     put_row(r + 2u, c, sum2);

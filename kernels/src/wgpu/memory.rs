@@ -235,7 +235,7 @@ impl Memory {
             // The receiver lives until the answer has come.
             let _ = send.send(result);
         });
-        gpu.wait()?;
+        gpu.wait(None)?;
         let failed =
             |why: String| Error::Device(format!("reading back from {} failed: {why}", gpu.name));
         receive.recv().map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
@@ -278,7 +278,7 @@ fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
         gpu.queue.write_buffer(buffer, (i * UPLOAD_BYTES) as u64, piece);
         // The driver's copy of this piece is freed before the next one is made.
         gpu.queue.submit([]);
-        gpu.wait()?;
+        gpu.wait(None)?;
     }
     if whole < bytes.len() {
         let mut last = [0u8; 4];

@@ -24,7 +24,9 @@ use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Mat, Weights};
 
 mod adamw;
+mod adapters;
 mod attention;
+mod cache;
 mod device;
 mod dropout;
 mod elementwise;
@@ -32,18 +34,25 @@ mod embed;
 mod linear_cross_entropy;
 mod matmul;
 mod memory;
+mod pace;
 mod pipeline;
 mod queue;
 mod rms_norm;
 mod rope;
 mod swiglu;
 mod tables;
+mod tier;
 
-pub use device::{AdapterReport, Gpu, describe_adapters};
+pub use adapters::{AdapterReport, describe_adapters};
+pub use device::Gpu;
+pub use tier::Tier;
 
 use memory::Memory;
+use pace::Pace;
 use queue::Queue;
 use tables::Tables;
+
+use crate::Options;
 
 /// The back-end over borrowed checkpoint bytes, which are copied to the device tensor by tensor at
 /// their first use.
@@ -58,15 +67,21 @@ pub struct Wgpu<'w> {
 }
 
 impl<'w> Wgpu<'w> {
-    /// Opens the best adapter (or the one that PADDOCK_DEVICE names).
-    pub fn open(weights: Weights<'w>) -> Result<Wgpu<'w>> {
-        Wgpu::on(Gpu::open()?, weights)
+    /// Opens the adapter that the options name, or the best.
+    pub fn open(weights: Weights<'w>, options: &Options) -> Result<Wgpu<'w>> {
+        Wgpu::on(Gpu::open(options)?, weights)
     }
 
     /// A back-end on an open device; several may share one, with their own memory.
     pub fn on(gpu: Arc<Gpu>, weights: Weights<'w>) -> Result<Wgpu<'w>> {
         let most = gpu.max_binding_bytes;
         Wgpu::with_binding_limit(gpu, weights, most)
+    }
+
+    /// Dispatches of at most so many operations, instead of what the device's speed calls for.
+    pub fn with_work(mut self, operations: u64) -> Wgpu<'w> {
+        self.queue.pace = Pace::fixed(operations);
+        self
     }
 
     /// Like [`Wgpu::on`], but regions and parts of weights have at most `max_binding_bytes`, as on
@@ -130,11 +145,13 @@ impl Backend for Wgpu<'_> {
 
     fn sync(&mut self) -> Result<()> {
         self.flush()?;
-        self.gpu.wait()
+        self.gpu.wait(None)
     }
 
     fn end_step(&mut self) -> Result<()> {
-        self.flush()
+        self.flush()?;
+        self.gpu.keep_compiled();
+        Ok(())
     }
 
     fn fill(&mut self, dst: Slot, value: f32) -> Result<()> {

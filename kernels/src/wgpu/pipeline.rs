@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use paddock_core::weights::Dtype;
 
 use super::memory::Place;
+use super::tier::Tier;
 
 /// One entry point of a WGSL file.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +96,7 @@ impl Key {
     }
 
     /// The whole WGSL text.
-    pub fn wgsl(&self) -> String {
+    pub fn wgsl(&self, tier: Tier) -> String {
         let mut text = String::from(
             "@group(0) @binding(0) var<uniform> p: P;\n\
              @group(0) @binding(1) var<storage, read> batch: array<u32>;\n",
@@ -121,8 +122,17 @@ impl Key {
         }
         text += &format!("fn weight_at(i: u32) -> f32 {{ {} }}\n", self.weight_body());
         text += include_str!("common.wgsl");
-        text += &self.replaced();
-        text
+        let source = repeated(self.source);
+        match tier {
+            Tier::Plain => {
+                text += include_str!("reduce.wgsl");
+                text + &self.replaced(&source)
+            }
+            Tier::Subgroups => {
+                text += include_str!("reduce_subgroups.wgsl");
+                text + &self.replaced(&source.replace(LAST_ARGUMENT, SUBGROUP_ARGUMENTS))
+            }
+        }
     }
 
     fn weight_body(&self) -> String {
@@ -137,12 +147,12 @@ impl Key {
         }
     }
 
-    /// The file's text with every operand's name replaced by its buffer's.
-    fn replaced(&self) -> String {
-        let mut text = String::with_capacity(self.source.len());
+    /// The text with every operand's name replaced by its buffer's.
+    fn replaced(&self, source: &str) -> String {
+        let mut text = String::with_capacity(source.len());
         let mut word = String::new();
         let mut after_dot = false;
-        for c in self.source.chars().chain(std::iter::once('\n')) {
+        for c in source.chars().chain(std::iter::once('\n')) {
             if c.is_ascii_alphanumeric() || c == '_' {
                 word.push(c);
                 continue;
@@ -158,6 +168,34 @@ impl Key {
     }
 }
 
+/// How every entry point's arguments end.
+const LAST_ARGUMENT: &str = "@builtin(local_invocation_index) t: u32) {";
+
+/// The same with what the subgroups' sums need.
+const SUBGROUP_ARGUMENTS: &str = "@builtin(local_invocation_index) t: u32,
+    @builtin(subgroup_invocation_id) own_lane: u32, @builtin(subgroup_id) own_subgroup: u32,
+    @builtin(num_subgroups) all_subgroups: u32) {
+    lane = own_lane;
+    subgroup = own_subgroup;
+    subgroups = all_subgroups;";
+
+/// The text with what stands between `//: repeat N` and `//: end` written N times, REPEAT replaced by
+/// 0, 1, … : drivers do not unroll loops that carry a guard against running for ever.
+fn repeated(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, after)) = rest.split_once("//: repeat ") {
+        text += before;
+        let (count, after) = after.split_once('\n').unwrap_or(("0", after));
+        let (body, after) = after.split_once("//: end").unwrap_or((after, ""));
+        for i in 0..count.trim().parse().unwrap_or(0u32) {
+            text += &body.replace("REPEAT", &format!("{i}u"));
+        }
+        rest = after;
+    }
+    text + rest
+}
+
 /// A compiled kernel.
 pub struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
@@ -169,7 +207,12 @@ pub const PARAM_BYTES: u64 = 256;
 
 impl Pipeline {
     /// Compiles; errors reach the device's handler.
-    pub fn compile(device: &wgpu::Device, key: &Key) -> Pipeline {
+    pub fn compile(
+        device: &wgpu::Device,
+        key: &Key,
+        tier: Tier,
+        cache: Option<&wgpu::PipelineCache>,
+    ) -> Pipeline {
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
         let read = wgpu::BufferBindingType::Storage { read_only: true };
         entries.push(entry(1, read));
@@ -192,7 +235,7 @@ impl Pipeline {
         });
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(Cow::Owned(key.wgsl())),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(key.wgsl(tier))),
         });
         // Every kernel writes its workgroup memory before it reads it.
         let options = wgpu::PipelineCompilationOptions {
@@ -205,7 +248,7 @@ impl Pipeline {
             module: &module,
             entry_point: Some(key.entry),
             compilation_options: options,
-            cache: None,
+            cache,
         });
         Pipeline { layout, pipeline }
     }
@@ -221,5 +264,17 @@ fn entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntr
             min_binding_size: None,
         },
         count: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_are_written_out() {
+        let text = "a\n//: repeat 3\nx = REPEAT;\n//: end\nb";
+        assert_eq!(repeated(text), "a\nx = 0u;\nx = 1u;\nx = 2u;\n\nb");
+        assert_eq!(repeated("plain"), "plain");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use paddock_core::error::{Error, Result};
 use paddock_core::slot::Slot;
@@ -10,6 +11,7 @@ use paddock_core::weights::{Mat, MatData, Weight};
 use super::Wgpu;
 use super::device::Gpu;
 use super::memory::Place;
+use super::pace::Pace;
 use super::pipeline::{Kernel, Key, PARAM_BYTES, Pipeline, Tile, WeightKind};
 
 /// Dispatches of one submission at most.
@@ -68,7 +70,9 @@ pub struct Launch<'a> {
     /// Its parameters, in the order of its struct.
     pub params: &'a [u32],
     /// Workgroups.
-    pub groups: [u32; 2],
+    pub groups: u64,
+    /// Operations of a workgroup, about.
+    pub cost: u64,
 }
 
 struct Dispatch {
@@ -82,6 +86,9 @@ pub struct Queue {
     params: Vec<u32>,
     uniform: wgpu::Buffer,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// Operations recorded.
+    cost: u64,
+    pub(super) pace: Pace,
 }
 
 impl Queue {
@@ -93,13 +100,19 @@ impl Queue {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Queue { recorded: Vec::new(), params: Vec::new(), uniform, in_flight: VecDeque::new() }
+        Queue {
+            recorded: Vec::new(),
+            params: Vec::new(),
+            uniform,
+            in_flight: VecDeque::new(),
+            cost: 0,
+            pace: Pace::unknown(),
+        }
     }
 }
 
-/// The workgroups of `threads` threads, `group` each.
-pub fn groups(threads: u64, group: u64) -> [u32; 2] {
-    let total = threads.div_ceil(group);
+/// The grid of `total` workgroups, or a little more.
+fn grid(total: u64) -> [u32; 2] {
     let x = total.min(GROUPS_X);
     [x as u32, total.div_ceil(x.max(1)) as u32]
 }
@@ -107,6 +120,16 @@ pub fn groups(threads: u64, group: u64) -> [u32; 2] {
 /// The region of a slot.
 pub fn place(slot: Slot) -> Place {
     Place::Region(slot.region)
+}
+
+impl Queue {
+    fn record(&mut self, dispatch: Dispatch, first_group: u64, launch: &Launch<'_>) {
+        self.recorded.push(dispatch);
+        self.params.push(first_group as u32);
+        self.params.extend_from_slice(launch.params);
+        let end = self.recorded.len() * PARAM_BYTES as usize / 4;
+        self.params.resize(end, 0);
+    }
 }
 
 impl Wgpu<'_> {
@@ -143,17 +166,10 @@ impl Wgpu<'_> {
         parts.first().copied().ok_or_else(|| Error::Device(String::from("wgpu: an empty weight")))
     }
 
-    /// Records one dispatch; submits when enough are recorded.
+    /// Records a kernel's dispatches, none of which runs long; submits when enough are recorded.
     pub(super) fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
-        if launch.groups.contains(&0) {
+        if launch.groups == 0 {
             return Ok(());
-        }
-        if launch.groups.iter().any(|&g| g > self.gpu.max_groups) {
-            return Err(Error::Device(format!(
-                "{} needs {:?} workgroups, but {} runs at most {} at once; use a smaller \
-                 --micro-batch-tokens",
-                launch.kernel.stem, launch.groups, self.gpu.name, self.gpu.max_groups
-            )));
         }
         let (kind, frozen) = match launch.weight {
             Source::None => (WeightKind::None, None),
@@ -165,11 +181,27 @@ impl Wgpu<'_> {
             Some(bound) => bound.clone(),
             None => self.bind(key)?,
         };
-        self.queue.recorded.push(Dispatch { bound, groups: launch.groups });
-        self.queue.params.extend_from_slice(launch.params);
-        let end = self.queue.recorded.len() * PARAM_BYTES as usize / 4;
-        self.queue.params.resize(end, 0);
-        if self.queue.recorded.len() == BATCHED { self.flush() } else { Ok(()) }
+        let mut first = 0;
+        while first < launch.groups {
+            let most = self.queue.pace.groups(launch.cost, GROUPS_X);
+            let count = most.min(launch.groups - first);
+            let groups = grid(count);
+            if groups[1] > self.gpu.max_groups {
+                return Err(Error::Device(format!(
+                    "{} needs {count} workgroups, more than {} runs at once; use a smaller \
+                     --micro-batch-tokens",
+                    launch.kernel.stem, self.gpu.name
+                )));
+            }
+            self.queue.record(Dispatch { bound: bound.clone(), groups }, first, launch);
+            self.queue.cost += count * launch.cost;
+            let full = self.queue.recorded.len() == BATCHED;
+            if full || self.queue.cost >= self.queue.pace.submission() {
+                self.flush()?;
+            }
+            first += count;
+        }
+        Ok(())
     }
 
     fn bind(&mut self, key: BoundKey) -> Result<Bound> {
@@ -222,15 +254,22 @@ impl Wgpu<'_> {
                 pass.dispatch_workgroups(dispatch.groups[0], dispatch.groups[1], 1);
             }
         }
-        self.queue.in_flight.push_back(gpu.queue.submit([encoder.finish()]));
+        let cost = std::mem::take(&mut self.queue.cost);
+        let looks = self.queue.pace.wants_to_see(cost);
+        if looks {
+            gpu.wait(None)?;
+        }
+        let start = Instant::now();
+        let submission = gpu.queue.submit([encoder.finish()]);
+        self.queue.in_flight.push_back(submission);
         self.queue.recorded.clear();
         self.queue.params.clear();
-        if self.queue.in_flight.len() > IN_FLIGHT {
-            let oldest = self.queue.in_flight.pop_front();
-            let wait = wgpu::PollType::Wait { submission_index: oldest, timeout: None };
-            let polled = gpu.device.poll(wait);
-            gpu.check()?;
-            polled.map_err(|e| Error::Device(format!("waiting for {}: {e}", gpu.name)))?;
+        if looks {
+            gpu.wait(None)?;
+            self.queue.in_flight.clear();
+            self.queue.pace.saw(cost, start.elapsed());
+        } else if self.queue.in_flight.len() > IN_FLIGHT {
+            gpu.wait(self.queue.in_flight.pop_front())?;
         }
         gpu.check()
     }
@@ -238,14 +277,13 @@ impl Wgpu<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::groups;
+    use super::grid;
 
     #[test]
-    fn grids_cover_every_thread() {
-        for threads in [0u64, 1, 256, 257, 1 << 23, (1 << 23) + 1, 1 << 31] {
-            let [x, y] = groups(threads, 256).map(u64::from);
-            assert!(x * y * 256 >= threads && x <= 32768 && y <= 65535, "{threads}");
+    fn grids_cover_every_group() {
+        for total in [1, 256, 32768, 32769, 1 << 23, (1 << 23) + 1, 1 << 30] {
+            let [x, y] = grid(total).map(u64::from);
+            assert!(x * y >= total && x <= 32768 && y <= 65535, "{total}");
         }
-        assert!(groups(0, 256).contains(&0));
     }
 }

@@ -6,7 +6,7 @@ use paddock_core::weights::Mat;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -45,7 +45,8 @@ impl Wgpu<'_> {
             weight: w.source,
             tile: Tile::default(),
             params: &params,
-            groups: groups(rows, 1),
+            groups: rows,
+            cost: 16 * u64::from(dim),
         })
     }
 
@@ -75,7 +76,8 @@ impl Wgpu<'_> {
             weight: w.source,
             tile: Tile::default(),
             params: &params,
-            groups: groups(rows, 1),
+            groups: rows,
+            cost: 16 * u64::from(dim),
         })?;
         let Some(dweight) = dweight else { return Ok(()) };
         let [_, dout, inp, rstd] = operands;
@@ -85,7 +87,8 @@ impl Wgpu<'_> {
             weight: Source::None,
             tile: Tile::default(),
             params: &params,
-            groups: [dim.div_ceil(64), 1],
+            groups: u64::from(dim.div_ceil(64)),
+            cost: 64 * 16 * rows,
         })
     }
 }

@@ -1,6 +1,7 @@
 // out (n,C) = inp · rstd · weight; rstd (n) = 1 / sqrt(mean(inp²) + eps). One workgroup a row.
 
 struct P {
+    first_group: u32,
     out_at: u32,
     rstd_at: u32,
     inp_at: u32,
@@ -63,8 +64,10 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
 
 // dweight (C) += Σ_rows dout · x̂: one thread a channel, rows in their order
 @compute @workgroup_size(64)
-fn backward_weight(@builtin(global_invocation_id) id: vec3<u32>) {
-    let c = id.x;
+fn backward_weight(@builtin(workgroup_id) wid: vec3<u32>,
+                   @builtin(num_workgroups) groups: vec3<u32>,
+                   @builtin(local_invocation_index) t: u32) {
+    let c = group_index(wid, groups) * 64u + t;
     if (c >= p.dim) {
         return;
     }

@@ -6,7 +6,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 const ROTATE: Kernel = Kernel {
     stem: "rope",
@@ -49,7 +49,8 @@ impl Wgpu<'_> {
                 head_dim / 2,
                 direction.to_bits(),
             ],
-            groups: groups(len, 256),
+            groups: len.div_ceil(256),
+            cost: 256 * 16,
         })
     }
 }

@@ -1,6 +1,7 @@
 // Halves (x₀, x₁) of each head become (x₀·cos - x₁·sin, x₁·cos + x₀·sin), sin times `direction`.
 
 struct P {
+    first_group: u32,
     x_at: u32,
     table_at: u32,
     positions: u32,

@@ -5,7 +5,7 @@ use paddock_core::slot::Slot;
 
 use super::Wgpu;
 use super::pipeline::{Kernel, Tile};
-use super::queue::{Launch, Source, groups, place};
+use super::queue::{Launch, Source, place};
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -25,7 +25,8 @@ impl Wgpu<'_> {
             weight: Source::None,
             tile: Tile::default(),
             params: &[out_at, 0, 0, gate_at, up_at, out.len as u32],
-            groups: groups(out.len, 256),
+            groups: out.len.div_ceil(256),
+            cost: 256 * 32,
         })
     }
 
@@ -57,7 +58,8 @@ impl Wgpu<'_> {
             weight: Source::None,
             tile: Tile::default(),
             params: &params,
-            groups: groups(dup.len, 256),
+            groups: dup.len.div_ceil(256),
+            cost: 256 * 64,
         })
     }
 }

@@ -1,6 +1,7 @@
 // out = silu(gate) · up, silu(x) = x / (1 + exp(-x))
 
 struct P {
+    first_group: u32,
     out_at: u32,
     dgate_at: u32,
     dout_at: u32,

@@ -6,9 +6,11 @@ use crate::source::{code, files, root, words};
 
 /// The only places where the compiler's checks may be set aside; each says why in a SAFETY comment,
 /// which clippy demands.
-const UNSAFE: [&str; 12] = [
+const UNSAFE: [&str; 14] = [
     // A mapped file.
     "cli/src/model/mmap.rs",
+    // The allocator that limits templates.
+    "cli/src/guard.rs",
     // SIMD.
     "kernels/src/cpu/simd.rs",
     "kernels/src/cpu/simd/",
@@ -16,6 +18,8 @@ const UNSAFE: [&str; 12] = [
     // Calls of the CUDA driver that cust does not declare, and a bench of kernels on the device.
     "kernels/src/cuda/tensor_map.rs",
     "kernels/examples/bench_cuda_matmul/",
+    // Compiled kernels handed back to the graphics driver that made them.
+    "kernels/src/wgpu/cache.rs",
     // The CUDA driver's symbols, and the emulator's driver behind them.
     "kernels/cuda-shim/src/",
     "kernels/cuda-shim/tests/",

@@ -1,12 +1,14 @@
 //! `core-cli data convert`
 
 use paddock_datasets::record::{BadRow, BadRows, Record};
+use paddock_datasets::shots::Prompter;
 use paddock_datasets::template::{Compiled, library};
 use serde_json::{Map, Value, json};
 
 use super::{Reading, Writing};
 use crate::data::output::{Manifest, Output};
 use crate::data::rows::{Teller, each_row, files};
+use crate::data::shots::{ShotArgs, with_shots};
 use crate::error::bad_input;
 
 #[derive(Debug, clap::Args)]
@@ -26,12 +28,17 @@ pub struct Args {
     /// Write the text of a column as a number.
     #[arg(long, value_delimiter = ',')]
     number: Vec<String>,
+    /// Write another value where a column has this text: label:positive=1. May come often.
+    #[arg(long, value_name = "COLUMN:OLD=NEW")]
+    replace: Vec<String>,
     /// Add a column with the same text in each row.
     #[arg(long, value_name = "NAME=TEXT")]
     add: Vec<String>,
     /// Write prompt and completion as these templates render the row, one row for each template.
     #[arg(long)]
     template: Option<String>,
+    #[command(flatten)]
+    shots: ShotArgs,
     #[command(flatten)]
     reading: Reading,
     #[command(flatten)]
@@ -42,23 +49,24 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let paths = files(&args.files)?;
     let shape = Shape::new(&args)?;
-    let templates: Vec<(String, Compiled)> = match &args.template {
-        None => Vec::new(),
-        Some(name) => library::find(name)?
-            .iter()
-            .map(|t| Ok((t.name.clone(), t.compile()?)))
-            .collect::<paddock_datasets::Result<_>>()?,
-    };
+    let mut templates: Vec<(String, Compiled, Option<Prompter>)> = Vec::new();
+    for template in args.template.as_deref().map(library::find).transpose()?.unwrap_or_default() {
+        let compiled = template.compile()?;
+        let prompter = args.shots.prompter(&paths, &args.reading.options(), &compiled)?;
+        templates.push((template.name, compiled, prompter));
+    }
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
     let mut bad = BadRows::default();
     let mut without_answer = 0u64;
     let mut teller = Teller::new("converted");
+    let mut number = 0;
     each_row(&paths, &args.reading.options(), &mut teller, &mut |file, record| {
+        number += 1;
         let record = Record { columns: shape.apply(&record)?, ..record };
         if templates.is_empty() {
             return out.row(&record.columns);
         }
-        for (name, template) in &templates {
+        for (name, template, prompter) in &templates {
             match template.render(&record) {
                 Ok(rendered) if rendered.has_empty_answer() => without_answer += 1,
                 Ok(rendered) if rendered.answers().len() > 1 => {
@@ -69,6 +77,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                     )));
                 }
                 Ok(rendered) => {
+                    let rendered = with_shots(prompter.as_ref(), rendered, number - 1, None)?;
                     let answer = rendered.last_answer().to_string();
                     out.row(&pair(name, rendered.prompt_only().text, answer))?;
                 }
@@ -89,7 +98,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         inputs: &paths,
         settings: json!({
             "rename": args.rename, "only": args.only, "drop": args.drop, "number": args.number,
-            "add": args.add, "template": args.template,
+            "replace": args.replace,
+            "add": args.add, "template": args.template, "shots": args.shots.settings(),
         }),
         seed: None,
         found: json!({"without_answer": without_answer, "not_rendered": bad.total}),
@@ -115,6 +125,7 @@ struct Shape<'a> {
     args: &'a Args,
     rename: Vec<(&'a str, &'a str)>,
     add: Vec<(&'a str, &'a str)>,
+    replace: Vec<(&'a str, &'a str, &'a str)>,
 }
 
 impl Shape<'_> {
@@ -129,7 +140,16 @@ impl Shape<'_> {
         pairs("add", &args.add)?;
         let rename = args.rename.iter().filter_map(|text| text.split_once('=')).collect();
         let add = args.add.iter().filter_map(|text| text.split_once('=')).collect();
-        Ok(Shape { args, rename, add })
+        let mut replace = Vec::new();
+        for text in &args.replace {
+            let cut = text.split_once(':').and_then(|(column, rest)| {
+                rest.split_once('=').map(|(old, new)| (column, old, new))
+            });
+            replace.push(
+                cut.ok_or_else(|| bad_input(format!("--replace {text}: expected COLUMN:OLD=NEW")))?,
+            );
+        }
+        Ok(Shape { args, rename, add, replace })
     }
 
     fn apply(&self, record: &Record) -> anyhow::Result<Map<String, Value>> {
@@ -148,6 +168,10 @@ impl Shape<'_> {
             }
             let new =
                 self.rename.iter().find(|(old, _)| old == name).map_or(name.as_str(), |p| p.1);
+            let other = value.as_str().and_then(|text| {
+                self.replace.iter().find(|(column, old, _)| *column == new && *old == text)
+            });
+            let value = &other.map_or_else(|| value.clone(), |(_, _, text)| Value::from(*text));
             let value = match value {
                 Value::String(text) if self.args.number.iter().any(|n| n == new) => number(text)
                     .ok_or_else(|| {

@@ -1,17 +1,20 @@
 //! `core-cli data dedupe`
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use paddock_datasets::curate::too_similar;
-use paddock_datasets::dedupe::{exact, near};
+use paddock_datasets::dedupe::Near;
 use paddock_datasets::inspect::{all_text, text_of};
+use paddock_datasets::readers;
 use paddock_datasets::record::Record;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::Reading;
 use crate::data::output::{Manifest, Output};
-use crate::data::rows::{Teller, all_rows, files};
+use crate::data::rows::{Teller, each_row, files};
 use crate::data::show::short;
 use crate::error::bad_input;
 
@@ -64,34 +67,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(path) => Some(Output::create(path, args.force, &paths)?),
         None => None,
     };
-    let rows = all_rows(&paths, &args.reading.options(), &mut Teller::new("read"))?;
-    let texts = texts(&rows, &args.on)?;
-    let slices: Vec<&str> = texts.iter().map(String::as_str).collect();
-    eprintln!("comparing {} rows", rows.len());
-    let twins = match args.by {
-        By::Exact => exact(&slices),
-        By::Minhash => near(&slices, threshold),
-        By::Rouge => too_similar(&[], &slices, threshold),
-    };
-    let gone = twins.iter().filter(|twin| twin.is_some()).count();
-    let place = |i: usize| format!("{} row {}", paths[rows[i].0].display(), rows[i].1.row);
-    for (i, twin) in twins.iter().enumerate().filter_map(|(i, t)| t.map(|t| (i, t))).take(args.show)
-    {
-        println!("{}\n  is like {}", place(i), place(twin));
-        println!("    {}\n    {}", short(&texts[i], 90), short(&texts[twin], 90));
-    }
-    if gone > args.show {
-        println!("… and {} more", gone - args.show);
-    }
-    println!("{gone} of {} rows would go, {} would stay", rows.len(), rows.len() - gone);
+    let twins = args.twins(&paths, threshold)?;
+    let gone = twins.iter().flatten().count();
+    show(&args, &paths, &twins)?;
+    let (rows, stay) = (twins.len(), twins.len() - gone);
+    println!("{gone} of {rows} rows would go, {stay} would stay");
     let (Some(mut out), Some(path)) = (out, &args.out) else {
         println!("nothing was written; give --out FILE to write the rows that stay");
         return Ok(());
     };
-    for ((_, record), twin) in rows.iter().zip(&twins) {
-        if twin.is_none() {
-            out.row(&record.columns)?;
-        }
+    let mut next = 0;
+    each_row(&paths, &args.reading.options(), &mut Teller::new("written"), &mut |_, record| {
+        let stays = twins.get(next).is_some_and(Option::is_none);
+        next += 1;
+        if stays { out.row(&record.columns) } else { Ok(()) }
+    })?;
+    if next != rows {
+        return Err(bad_input("a file changed while it was read; try again"));
     }
     let written = out.finish()?;
     let manifest = Manifest {
@@ -101,26 +93,112 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             "by": format!("{:?}", args.by).to_lowercase(), "threshold": threshold, "on": args.on,
         }),
         seed: None,
-        found: json!({"rows": rows.len(), "gone": gone}),
+        found: json!({"rows": rows, "gone": gone}),
     };
     manifest.write(path, std::slice::from_ref(&written))?;
     println!("{}: {} rows", path.display(), written["rows"]);
     Ok(())
 }
 
-/// The text that rows are judged by.
-pub(super) fn texts(rows: &[(usize, Record)], on: &[String]) -> anyhow::Result<Vec<String>> {
-    for name in on {
-        if let Some((_, record)) = rows.iter().find(|(_, record)| record.get(name).is_none()) {
-            let known: Vec<&str> = record.names().collect();
-            let (row, known) = (record.row, known.join(", "));
-            return Err(bad_input(format!(
-                "row {row}: there is no column {name:?}; there are {known}"
-            )));
+impl Args {
+    /// For each row the first one that it is like. Of the rows themselves only what is compared is held: a hash
+    /// (exact), hashes of three-word pieces (minhash), or the text (rouge).
+    fn twins(&self, paths: &[PathBuf], threshold: f64) -> anyhow::Result<Vec<Option<usize>>> {
+        let mut first: HashMap<u64, usize> = HashMap::new();
+        let mut found: Vec<Option<usize>> = Vec::new();
+        let mut near = Near::default();
+        let mut texts: Vec<String> = Vec::new();
+        let mut teller = Teller::new("read");
+        each_row(paths, &self.reading.options(), &mut teller, &mut |_, record| {
+            let text = self.text(&record)?;
+            match self.by {
+                By::Exact => {
+                    let row = found.len();
+                    let known = *first.entry(hash(&text)).or_insert(row);
+                    found.push((known != row).then_some(known));
+                }
+                By::Rouge => texts.push(text),
+                By::Minhash => {
+                    texts.push(text);
+                    if texts.len() == TEXTS {
+                        near.push(&slices(&texts));
+                        texts.clear();
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if self.by == By::Minhash {
+            near.push(&slices(&texts));
+        }
+        let rows = found.len() + near.len() + if self.by == By::Rouge { texts.len() } else { 0 };
+        if rows == 0 {
+            return Err(bad_input("there is no row in these files"));
+        }
+        eprintln!("comparing {rows} rows");
+        Ok(match self.by {
+            By::Exact => found,
+            By::Minhash => near.find(threshold),
+            By::Rouge => too_similar(&[], &slices(&texts), threshold),
+        })
+    }
+
+    /// The text that a row is judged by.
+    fn text(&self, record: &Record) -> anyhow::Result<String> {
+        if self.on.is_empty() {
+            return Ok(all_text(record));
+        }
+        match self.on.iter().find(|name| record.get(name).is_none()) {
+            None => Ok(text_of(record, &self.on)),
+            Some(name) => {
+                let known: Vec<&str> = record.names().collect();
+                let (row, known) = (record.row, known.join(", "));
+                Err(bad_input(format!("row {row}: there is no column {name:?}; there are {known}")))
+            }
         }
     }
-    let text = |(_, record): &(usize, Record)| {
-        if on.is_empty() { all_text(record) } else { text_of(record, on) }
-    };
-    Ok(rows.iter().map(text).collect())
+}
+
+/// Texts that wait to be cut into pieces.
+const TEXTS: usize = 4096;
+
+fn slices(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+/// 64 bits of SHA-256: two texts of twenty million share them with a chance of one in a hundred thousand.
+fn hash(text: &str) -> u64 {
+    Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |key, b| (key << 8) | u64::from(*b))
+}
+
+/// Prints the first rows that would go beside those that they are like.
+fn show(args: &Args, paths: &[PathBuf], twins: &[Option<usize>]) -> anyhow::Result<()> {
+    let pairs: Vec<(usize, usize)> =
+        twins.iter().enumerate().filter_map(|(i, t)| t.map(|t| (i, t))).take(args.show).collect();
+    let wanted: BTreeSet<usize> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
+    let Some(last) = wanted.last() else { return Ok(()) };
+    let mut found: HashMap<usize, (String, String)> = HashMap::new();
+    let mut next = 0;
+    'files: for path in paths {
+        for record in readers::open(path, &args.reading.options())?.flatten() {
+            if wanted.contains(&next) {
+                let place = format!("{} row {}", path.display(), record.row);
+                found.insert(next, (place, short(&args.text(&record)?, 90)));
+            }
+            next += 1;
+            if next > *last {
+                break 'files;
+            }
+        }
+    }
+    for (row, twin) in &pairs {
+        if let (Some(own), Some(other)) = (found.get(row), found.get(twin)) {
+            println!("{}\n  is like {}\n    {}\n    {}", own.0, other.0, own.1, other.1);
+        }
+    }
+    let gone = twins.iter().flatten().count();
+    if gone > args.show {
+        println!("… and {} more", gone - args.show);
+    }
+    Ok(())
 }

@@ -1,16 +1,15 @@
 //! `core-cli data mix`
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use paddock_datasets::mixture::{Mixture, Rates};
-use paddock_datasets::record::Record;
-use paddock_datasets::template::clusters;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Reading, Writing};
+use crate::data::held::{is_of, known_clusters};
 use crate::data::output::{Manifest, Output};
 use crate::data::rows::{Teller, each_row, files};
+use crate::data::spill::Spill;
 use crate::error::bad_input;
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +43,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let (paths, weights) = weights(&args.files)?;
-    known_clusters(&args.hold_out)?;
+    known_clusters("--hold-out", &args.hold_out, &[])?;
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
     let options = args.reading.options();
     let mut sizes = vec![0u64; paths.len()];
@@ -69,14 +68,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(bad_input("there is no row to draw"));
     }
     let mut mixture = Mixture::new(&sizes, &rates, args.seed)?;
-    let drawn: Vec<(usize, usize)> = (0..rows).map(|_| mixture.draw()).collect();
-    let mut wanted: Vec<BTreeMap<usize, Map<String, Value>>> = vec![BTreeMap::new(); paths.len()];
-    drawn.iter().for_each(|(file, row)| _ = wanted[*file].insert(*row, Map::new()));
-    // Only what is drawn is kept, so memory is that of the rows written.
+    let drawn: Vec<(u32, usize)> =
+        (0..rows).map(|_| mixture.draw()).map(|(file, row)| (file as u32, row)).collect();
+    // Rows wait in a file: in memory there are some 40 bytes for each.
+    let mut spill = Spill::create(&args.writing.out)?;
+    let mut places: Vec<Vec<u64>> = sizes.iter().map(|n| vec![UNUSED; *n as usize]).collect();
+    drawn.iter().for_each(|(file, row)| places[*file as usize][*row] = 0);
+    let different: Vec<usize> =
+        places.iter().map(|list| list.iter().filter(|p| **p != UNUSED).count()).collect();
     let mut next = vec![0usize; paths.len()];
     each_row(&paths, &options, &mut Teller::new("read"), &mut |file, record| {
-        if let Some(place) = wanted[file].get_mut(&next[file]) {
-            *place = record.columns;
+        if let Some(place) = places[file].get_mut(next[file]).filter(|p| **p != UNUSED) {
+            *place = spill.push(&record.columns)?;
         }
         next[file] += 1;
         Ok(())
@@ -84,17 +87,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if next.iter().zip(&sizes).any(|(now, before)| *now as u64 != *before) {
         return Err(bad_input("a file changed while it was read; try again"));
     }
+    let mut waiting = spill.finish()?;
     for (file, row) in &drawn {
-        if let Some(columns) = wanted[*file].get(row) {
-            out.row(columns)?;
-        }
+        out.row(&waiting.get(places[*file as usize][*row])?)?;
     }
     let written = out.finish()?;
     let counts: Vec<Value> = (0..paths.len())
         .map(|file| {
-            let count = drawn.iter().filter(|(f, _)| *f == file).count();
+            let count = drawn.iter().filter(|(f, _)| *f as usize == file).count();
             json!({"file": paths[file].display().to_string(), "rows": sizes[file], "drawn": count,
-                "different": wanted[file].len()})
+                "different": different[file]})
         })
         .collect();
     let manifest = Manifest {
@@ -113,23 +115,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A misspelt cluster would hold nothing out.
-fn known_clusters(names: &[String]) -> anyhow::Result<()> {
-    for name in names {
-        if !clusters::names().any(|known| known == name) {
-            let known: Vec<&str> = clusters::names().collect();
-            let known = known.join(", ");
-            return Err(bad_input(format!("--hold-out {name}: the clusters are {known}")));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a row says that it is of a cluster.
-fn is_of(record: &Record, cluster: &str) -> bool {
-    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-    text("cluster") == cluster || text("template").split_once('/').is_some_and(|t| t.0 == cluster)
-}
+/// A row that is not drawn.
+const UNUSED: u64 = u64::MAX;
 
 /// Paths, and the weights if they are stated: for all files or none.
 fn weights(names: &[String]) -> anyhow::Result<(Vec<PathBuf>, Option<Vec<f64>>)> {

@@ -1,16 +1,17 @@
 //! `core-cli data sample`
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use paddock_core::philox::{Philox, Stream};
 use paddock_datasets::dedupe::near;
-use paddock_datasets::order::Order;
-use paddock_datasets::record::scalar_text;
-use serde_json::json;
+use paddock_datasets::inspect::all_text;
+use paddock_datasets::record::{Record, scalar_text};
+use serde_json::{Map, Value, json};
 
-use super::dedupe::texts;
 use super::{Reading, Writing};
 use crate::data::output::{Manifest, Output};
-use crate::data::rows::{Teller, all_rows, files};
+use crate::data::rows::{Teller, each_row, files};
 use crate::error::bad_input;
 
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,9 @@ pub struct Args {
     /// The column that names a row's source [default: each file is a source].
     #[arg(long)]
     source: Option<String>,
+    /// A column of numbers: rows with a higher one go first (quality before chance).
+    #[arg(long, value_name = "COLUMN")]
+    best: Option<String>,
     /// Rows at least this alike (three-word pieces in common) are not drawn twice; 1 for equal rows only.
     #[arg(long, default_value_t = 0.7)]
     threshold: f64,
@@ -36,6 +40,90 @@ pub struct Args {
     writing: Writing,
 }
 
+/// Candidates of one source, the first in the order of the draw first: (least quality first, chance).
+type Queue = BTreeMap<(u64, u64), Map<String, Value>>;
+
+/// Rows that may be drawn: of each source as many as its part and some more.
+#[derive(Default)]
+struct Candidates {
+    sources: BTreeMap<String, Queue>,
+    kept: usize,
+    rows: u64,
+    /// Whether any row had to be let go.
+    full: bool,
+}
+
+impl Candidates {
+    fn push(&mut self, source: String, place: (u64, u64), row: Map<String, Value>, most: usize) {
+        self.rows += 1;
+        self.sources.entry(source).or_default().insert(place, row);
+        self.kept += 1;
+        if self.kept <= 2 * most {
+            return;
+        }
+        // The longest queues are cut: even sources need the same number of each.
+        self.full = true;
+        let mut lengths: Vec<usize> = self.sources.values().map(Queue::len).collect();
+        lengths.sort_unstable();
+        let (mut left, mut part) = (most, 1);
+        for (i, length) in lengths.iter().enumerate() {
+            part = (left / (lengths.len() - i)).max(1);
+            if *length > part {
+                break;
+            }
+            left -= length;
+        }
+        for queue in self.sources.values_mut() {
+            while queue.len() > part {
+                queue.pop_last();
+            }
+        }
+        self.kept = self.sources.values().map(Queue::len).sum();
+    }
+}
+
+impl Args {
+    /// The place of a row in the order of the draw.
+    fn place(&self, number: u64, record: &Record) -> anyhow::Result<(u64, u64)> {
+        let chance = Philox::new(self.seed, Stream::MIX).below(1 << 28, number, u64::MAX);
+        let Some(column) = &self.best else { return Ok((0, chance)) };
+        let text = record.get(column).and_then(scalar_text);
+        let number = text.and_then(|text| text.trim().parse::<f64>().ok());
+        let number = number.filter(|n| n.is_finite()).ok_or_else(|| {
+            let row = record.row;
+            bad_input(format!("row {row}: column {column:?} is absent or no number"))
+        })?;
+        // Descending: the sign bit and the order of floats below zero turned round.
+        let bits = number.to_bits();
+        let ascending = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+        Ok((!ascending, chance))
+    }
+
+    fn source(&self, path: &std::path::Path, record: &Record) -> anyhow::Result<String> {
+        let Some(column) = &self.source else { return Ok(path.display().to_string()) };
+        record.get(column).and_then(scalar_text).ok_or_else(|| {
+            let row = record.row;
+            bad_input(format!("row {row}: column {column:?} is absent or no text"))
+        })
+    }
+
+    /// Reads all rows and keeps at most about `most` of them.
+    fn read(&self, paths: &[PathBuf], most: usize) -> anyhow::Result<Candidates> {
+        let mut found = Candidates::default();
+        let mut teller = Teller::new("read");
+        each_row(paths, &self.reading.options(), &mut teller, &mut |file, record| {
+            let place = self.place(found.rows, &record)?;
+            let source = self.source(&paths[file], &record)?;
+            found.push(source, place, record.columns, most);
+            Ok(())
+        })?;
+        if found.rows == 0 {
+            return Err(bad_input("there is no row in these files"));
+        }
+        Ok(found)
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     if args.rows == 0 || !(args.threshold > 0.0 && args.threshold <= 1.0) {
@@ -43,44 +131,31 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let paths = files(&args.files)?;
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
-    let rows = all_rows(&paths, &args.reading.options(), &mut Teller::new("read"))?;
-    let texts = texts(&rows, &[])?;
-    // The seed's order first, so that it decides which of two twins stays.
-    let order = Order::new(rows.len(), args.seed, true)?.rows(0, rows.len(), true);
-    let shuffled: Vec<&str> = order.iter().map(|i| texts[*i].as_str()).collect();
-    let twins = near(&shuffled, args.threshold);
-    let mut sources: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (row, twin) in order.iter().zip(&twins) {
-        let (file, record) = &rows[*row];
-        let source = match &args.source {
-            None => paths[*file].display().to_string(),
-            Some(column) => record.get(column).and_then(scalar_text).ok_or_else(|| {
-                let row = record.row;
-                bad_input(format!("row {row}: column {column:?} is absent or no text"))
-            })?,
-        };
-        let queue = sources.entry(source).or_default();
-        if twin.is_none() {
-            queue.push(*row);
+    let mut most = args.rows.saturating_mul(4).max(4096);
+    let (rows, chosen, gone) = loop {
+        let candidates = args.read(&paths, most)?;
+        let (chosen, gone) = draw(&args, &candidates);
+        if chosen.len() >= args.rows || !candidates.full {
+            break (candidates.rows, chosen, gone);
         }
-    }
-    let chosen = round_robin(&sources, args.rows);
+        eprintln!("too many of the rows are near twins of others; reading again for more");
+        most = most.saturating_mul(4);
+    };
     let mut drawn: BTreeMap<&str, usize> = BTreeMap::new();
     for (source, row) in &chosen {
-        out.row(&rows[*row].1.columns)?;
+        out.row(row)?;
         *drawn.entry(source).or_default() += 1;
     }
-    let gone = twins.iter().flatten().count();
-    let found = json!({"rows": rows.len(), "near_twins": gone, "drawn": drawn});
     let written = out.finish()?;
     let manifest = Manifest {
         command: "data sample",
         inputs: &paths,
         settings: json!({
-            "rows": args.rows, "source": args.source, "threshold": args.threshold,
+            "rows": args.rows, "source": args.source, "best": args.best,
+            "threshold": args.threshold,
         }),
         seed: Some(args.seed),
-        found,
+        found: json!({"rows": rows, "near_twins": gone, "drawn": drawn}),
     };
     manifest.write(&args.writing.out, std::slice::from_ref(&written))?;
     println!("{}: {} rows", args.writing.out.display(), chosen.len());
@@ -94,16 +169,40 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One of each source in turn until there are enough or none is left.
-fn round_robin(sources: &BTreeMap<String, Vec<usize>>, rows: usize) -> Vec<(&str, usize)> {
-    let longest = sources.values().map(Vec::len).max().unwrap_or(0);
-    let turn = |place: usize| {
-        let one = move |(name, queue): (&'_ String, &Vec<usize>)| {
-            queue.get(place).map(|row| (name.clone(), *row))
-        };
-        sources.iter().filter_map(one).collect::<Vec<_>>()
-    };
-    let all = (0..longest).flat_map(turn).take(rows);
-    all.filter_map(|(name, row)| sources.get_key_value(&name).map(|(key, _)| (key.as_str(), row)))
-        .collect()
+/// Rows with their sources.
+type Chosen = Vec<(String, Map<String, Value>)>;
+
+/// One of each source in turn until there are enough or none is left; of near twins the one that comes first
+/// in the order of the draw. Also how many were passed over.
+fn draw(args: &Args, candidates: &Candidates) -> (Chosen, usize) {
+    let mut order: Vec<((u64, u64), &str, &Map<String, Value>)> = Vec::new();
+    for (source, queue) in &candidates.sources {
+        order.extend(queue.iter().map(|(place, row)| (*place, source.as_str(), row)));
+    }
+    order.sort_by_key(|(place, source, _)| (*place, *source));
+    let texts: Vec<String> = order
+        .iter()
+        .map(|(_, _, row)| {
+            all_text(&Record { row: 0, byte: None, line: None, columns: (*row).clone() })
+        })
+        .collect();
+    let slices: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let twins = near(&slices, args.threshold);
+    let mut queues: BTreeMap<&str, Vec<&Map<String, Value>>> = BTreeMap::new();
+    for ((_, source, row), twin) in order.iter().zip(&twins) {
+        let queue = queues.entry(source).or_default();
+        if twin.is_none() {
+            queue.push(row);
+        }
+    }
+    let longest = queues.values().map(Vec::len).max().unwrap_or(0);
+    let mut chosen = Vec::new();
+    for place in 0..longest {
+        for (source, queue) in &queues {
+            if chosen.len() < args.rows {
+                chosen.extend(queue.get(place).map(|row| ((*source).to_string(), (*row).clone())));
+            }
+        }
+    }
+    (chosen, twins.iter().flatten().count())
 }

@@ -1,10 +1,12 @@
 //! `core-cli data split`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use paddock_datasets::dedupe::near;
+use paddock_datasets::dedupe::Near;
 use paddock_datasets::inspect::all_text;
+use paddock_datasets::readers;
 use paddock_datasets::record::{Record, scalar_text};
 use paddock_datasets::split::{SplitOptions, group_keys, split, split_by_order, split_stratified};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use super::Reading;
 use crate::data::output::{Manifest, Output};
 use crate::data::rows::{Teller, each_row, files};
 use crate::data::show::short;
+use crate::data::sides::{Cuts, Places, Shares};
 use crate::error::bad_input;
 
 #[derive(Debug, clap::Args)]
@@ -45,8 +48,8 @@ pub struct Args {
     /// Keep near twins on one side, so that nothing leaks (not with --by order or stratified).
     #[arg(long)]
     keep_twins_together: bool,
-    /// Look for leaks in files up to this many rows: their text is held in memory.
-    #[arg(long, default_value_t = 500_000)]
+    /// Look for leaks in the first rows, up to this many: about 5 bytes a word of them are held in memory.
+    #[arg(long, default_value_t = 200_000)]
     leak_rows: usize,
     /// Replace files that are there already.
     #[arg(long)]
@@ -63,13 +66,30 @@ enum By {
     Order,
 }
 
+/// Up to so many rows the shares are exact; of more, each row is told its side by itself, so that memory does
+/// not grow with the file.
+const EXACT_ROWS: usize = 1_000_000;
+/// Most three-word pieces that are held while near twins are looked for (160 MB).
+const MOST_SHINGLES: usize = 40_000_000;
+
 /// What is known of the rows after the first reading.
 #[derive(Default)]
 struct Known {
+    rows: u64,
     keys: Vec<u128>,
     values: Vec<String>,
-    texts: Vec<String>,
-    too_many: bool,
+    places: Places,
+    near: Near,
+}
+
+/// How rows are told their side.
+enum Plan {
+    /// The side of each row: 0 train, 1 validation, 2 test.
+    Exact(Vec<u8>),
+    /// By the row's own text or group.
+    ByKey(Shares),
+    /// By its place in an order.
+    ByOrder(Cuts),
 }
 
 const SIDES: [&str; 3] = ["train", "validation", "test"];
@@ -97,46 +117,85 @@ impl Args {
 
     fn read(&self, paths: &[PathBuf]) -> anyhow::Result<Known> {
         let mut known = Known::default();
+        let mut texts: Vec<String> = Vec::new();
         let mut teller = Teller::new("read");
         each_row(paths, &self.reading.options(), &mut teller, &mut |_, record| {
-            let text = serde_json::to_string(&record.columns)?;
-            known.keys.extend(group_keys(&[&text]));
-            if let (Some(column), true) = (&self.column, self.by != By::Random) {
-                known.values.push(value(&record, column)?);
-            }
-            known.too_many |= known.keys.len() > self.leak_rows;
-            if known.too_many || self.leak_threshold == 0.0 {
-                known.texts = Vec::new();
+            let row = known.rows as usize;
+            known.rows += 1;
+            if row < EXACT_ROWS {
+                known.keys.push(row_key(&record)?);
             } else {
-                known.texts.push(all_text(&record));
+                known.keys = Vec::new();
+                known.values = Vec::new();
+            }
+            if self.by != By::Random {
+                let own = value(&record, self.column.as_deref().unwrap_or_default())?;
+                if self.by == By::Order {
+                    known.places.push(&own, self.seed);
+                }
+                if row < EXACT_ROWS {
+                    known.values.push(own);
+                }
+            }
+            let more = row < self.leak_rows && known.near.shingles() < MOST_SHINGLES;
+            if self.leak_threshold > 0.0 && more {
+                texts.push(all_text(&record));
+                if texts.len() >= TEXTS {
+                    add(&mut known.near, &mut texts);
+                }
             }
             Ok(())
         })?;
-        if known.keys.len() < 2 {
-            return Err(bad_input(format!(
-                "there are {} rows, too few to split",
-                known.keys.len()
-            )));
+        add(&mut known.near, &mut texts);
+        if known.rows < 2 {
+            return Err(bad_input(format!("there are {} rows, too few to split", known.rows)));
         }
-        if known.too_many && self.keep_twins_together {
+        if self.keep_twins_together && (known.near.len() as u64) < known.rows {
             return Err(bad_input(format!(
-                "--keep-twins-together compares all rows in memory, and there are more than {}; \
-                 raise --leak-rows",
-                self.leak_rows
+                "--keep-twins-together compares all rows in memory, and there are too many for that: \
+                 {} of {} were compared. Split without it and look at what it reports",
+                known.near.len(),
+                known.rows
             )));
         }
         Ok(known)
     }
 
+    fn plan(&self, known: Known, twins: &[Option<usize>]) -> anyhow::Result<Plan> {
+        if known.rows <= EXACT_ROWS as u64 {
+            return Ok(Plan::Exact(self.sides(&known, twins)?));
+        }
+        let Args { test, validation, seed, .. } = *self;
+        let shares = Shares { test, validation, seed };
+        Ok(match self.by {
+            By::Order => Plan::ByOrder(known.places.cuts(&shares)),
+            _ => Plan::ByKey(shares),
+        })
+    }
+
+    /// The side of a row by its number and content.
+    fn side(&self, plan: &Plan, row: usize, record: &Record) -> anyhow::Result<Option<usize>> {
+        let own = || value(record, self.column.as_deref().unwrap_or_default());
+        Ok(match plan {
+            Plan::Exact(sides) => sides.get(row).map(|side| usize::from(*side)),
+            Plan::ByKey(shares) if self.by == By::Group => {
+                let keys = group_keys(&[own()?.as_str()]);
+                keys.first().map(|key| shares.by_key(*key))
+            }
+            Plan::ByKey(shares) => Some(shares.by_key(row_key(record)?)),
+            Plan::ByOrder(cuts) => Some(cuts.side(&own()?)),
+        })
+    }
+
     /// The side of each row: 0 train, 1 validation, 2 test.
-    fn sides(&self, known: &Known, twins: &[Option<usize>]) -> anyhow::Result<Vec<usize>> {
+    fn sides(&self, known: &Known, twins: &[Option<usize>]) -> anyhow::Result<Vec<u8>> {
         let mut keys = known.keys.clone();
         if self.keep_twins_together {
             for (row, twin) in twins.iter().enumerate() {
                 keys[row] = known.keys[twin.unwrap_or(row)];
             }
         }
-        let mut sides = vec![0; keys.len()];
+        let mut sides = vec![0u8; keys.len()];
         let mut left: Vec<usize> = (0..keys.len()).collect();
         for (side, share) in [(2, self.test), (1, self.validation)] {
             if share == 0.0 {
@@ -195,6 +254,20 @@ fn value(record: &Record, column: &str) -> anyhow::Result<String> {
     })
 }
 
+/// Rows whose text waits to be cut into shingles.
+const TEXTS: usize = 4096;
+
+fn add(near: &mut Near, texts: &mut Vec<String>) {
+    near.push(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    texts.clear();
+}
+
+/// What keeps equal rows on one side.
+fn row_key(record: &Record) -> anyhow::Result<u128> {
+    let text = serde_json::to_string(&record.columns)?;
+    Ok(group_keys(&[&text]).first().copied().unwrap_or_default())
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     args.check()?;
@@ -207,45 +280,75 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         outputs.push(used(&side).then(begin).transpose()?);
     }
     let known = args.read(&paths)?;
-    let slices: Vec<&str> = known.texts.iter().map(String::as_str).collect();
-    let looked = !slices.is_empty();
-    if looked {
-        eprintln!("looking for near twins among {} rows", slices.len());
+    let (rows, compared) = (known.rows, known.near.len());
+    if compared > 0 {
+        eprintln!("looking for near twins among {compared} rows");
     }
-    let twins = if looked { near(&slices, args.leak_threshold) } else { Vec::new() };
-    let sides = args.sides(&known, &twins)?;
-    let leaks: Vec<(usize, usize)> = twins
-        .iter()
-        .enumerate()
-        .filter_map(|(row, twin)| twin.map(|twin| (row, twin)))
-        .filter(|(row, twin)| sides[*row] != sides[*twin])
-        .collect();
+    let twins = known.near.find(args.leak_threshold);
+    let plan = args.plan(known, &twins)?;
+    // The sides of the rows that were compared.
+    let mut sides: Vec<u8> = Vec::with_capacity(compared);
     let mut next = 0;
     each_row(&paths, &args.reading.options(), &mut Teller::new("written"), &mut |_, record| {
-        let side = sides.get(next).copied();
+        let side = args.side(&plan, next, &record)?;
+        if let (true, Some(side)) = (next < compared, side) {
+            sides.push(side as u8);
+        }
         next += 1;
         let out = side.and_then(|side| outputs[side].as_mut());
         out.ok_or_else(|| bad_input("a file changed while it was read"))?.row(&record.columns)
     })?;
-    if next != sides.len() {
+    if next as u64 != rows {
         return Err(bad_input("a file changed while it was read; try again"));
     }
     let mut written = Vec::new();
     for out in outputs.into_iter().flatten() {
         written.push(out.finish()?);
     }
-    report(&args, &paths, &written, looked, &leaks, &sides, &known.texts)
+    let leaks: Vec<(usize, usize)> = twins
+        .iter()
+        .enumerate()
+        .filter_map(|(row, twin)| twin.map(|twin| (row, twin)))
+        .filter(|(row, twin)| sides[*row] != sides[*twin])
+        .collect();
+    let shown = leaks.iter().take(SHOWN).flat_map(|(row, twin)| [*row, *twin]).collect();
+    let texts = texts_of(&args, &paths, &shown)?;
+    report(&args, &paths, &written, (rows, compared), &leaks, |row| {
+        let text = texts.get(&row).map_or("", String::as_str);
+        format!("{} row {row}: {text}", SIDES[usize::from(sides[row])])
+    })
+}
+
+/// Leaks that are shown in full.
+const SHOWN: usize = 20;
+
+/// The beginnings of some rows, read again.
+fn texts_of(
+    args: &Args,
+    paths: &[PathBuf],
+    rows: &BTreeSet<usize>,
+) -> anyhow::Result<BTreeMap<usize, String>> {
+    let mut found = BTreeMap::new();
+    let Some(last) = rows.last() else { return Ok(found) };
+    let all = paths.iter().map(|path| readers::open(path, &args.reading.options()));
+    let good = all.flat_map(|rows| rows.into_iter().flatten().flatten());
+    for (row, record) in good.take(last + 1).enumerate() {
+        if rows.contains(&row) {
+            found.insert(row, short(&all_text(&record), 80));
+        }
+    }
+    Ok(found)
 }
 
 fn report(
     args: &Args,
     paths: &[PathBuf],
     written: &[Value],
-    looked: bool,
+    (rows, compared): (u64, usize),
     leaks: &[(usize, usize)],
-    sides: &[usize],
-    texts: &[String],
+    line: impl Fn(usize) -> String,
 ) -> anyhow::Result<()> {
+    let looked = compared > 0;
     let manifest = Manifest {
         command: "data split",
         inputs: paths,
@@ -256,21 +359,28 @@ fn report(
             "keep_twins_together": args.keep_twins_together,
         }),
         seed: Some(args.seed),
-        found: json!({"leaks": looked.then_some(leaks.len())}),
+        found: json!({"rows": rows, "compared": compared, "leaks": looked.then_some(leaks.len())}),
     };
     manifest.write(&args.out.join("split"), written)?;
     for file in written {
         let name = file["file"].as_str().unwrap_or_default();
         println!("{:>9} rows  {}", file["rows"], args.out.join(name).display());
     }
+    if rows > EXACT_ROWS as u64 {
+        println!(
+            "above {EXACT_ROWS} rows each is told its side by itself, so shares are about right"
+        );
+    }
     if !looked {
         println!("near twins on two sides were not looked for");
         return Ok(());
     }
     println!("{} rows have a near twin on another side", leaks.len());
-    for (row, twin) in leaks.iter().take(20) {
-        println!("  {} row {row}: {}", SIDES[sides[*row]], short(&texts[*row], 80));
-        println!("  {} row {twin}: {}", SIDES[sides[*twin]], short(&texts[*twin], 80));
+    if (compared as u64) < rows {
+        println!("  (looked for in the first {compared} rows)");
+    }
+    for (row, twin) in leaks.iter().take(SHOWN) {
+        println!("  {}\n  {}", line(*row), line(*twin));
     }
     if !leaks.is_empty() && args.by == By::Random {
         println!("--keep-twins-together puts them on one side");

@@ -1,7 +1,7 @@
 //! Ranges of the settings, and those that do not go together. What needs the model (widths, module
 //! names) is checked when the model is open.
 
-use super::{EarlyStopOn, Method, RunConfig, Validation};
+use super::{BackendChoice, EarlyStopOn, Method, RunConfig, Validation};
 
 /// A key and what is wrong with it.
 type Found = Vec<(&'static str, String)>;
@@ -15,6 +15,7 @@ impl RunConfig {
         self.check_lora(&mut found);
         self.check_validation(&mut found);
         self.check_counts(&mut found);
+        self.check_mixture(&mut found);
         found
     }
 
@@ -25,6 +26,8 @@ impl RunConfig {
             ("template", &self.template),
             ("out", &self.out),
             ("init_adapter", &self.init_adapter),
+            ("device", &self.device),
+            ("replay_template", &self.replay_template),
         ];
         for (key, text) in texts {
             if is_empty(text) {
@@ -37,9 +40,20 @@ impl RunConfig {
         if self.data.iter().any(|path| path.trim().is_empty() || path.contains('\0')) {
             found.push(("data", "data contains an empty name or one with a NUL".to_string()));
         }
+        if !(self.replay_share > 0.0 && self.replay_share < 1.0) {
+            let text =
+                "replay_share must be above 0 and below 1; leave replay out to mix nothing in";
+            found.push(("replay_share", text.to_string()));
+        }
         if self.init_adapter.is_some() && self.method != Method::Lora {
             let text = "init_adapter goes on from a LoRA adapter, so it needs method = \"lora\"";
             found.push(("init_adapter", text.to_string()));
+        }
+        let chooses = matches!(self.backend, BackendChoice::Wgpu | BackendChoice::Cuda);
+        if self.device.is_some() && !chooses {
+            let text =
+                "device names a graphics card; set backend = \"wgpu\" (or \"cuda\") beside it";
+            found.push(("device", text.to_string()));
         }
     }
 

@@ -29,7 +29,7 @@ fn arg(key: &'static Key) -> Arg {
     match key.kind {
         Kind::Choice(names) => arg.value_parser(PossibleValuesParser::new(names)),
         Kind::Switch => arg.value_parser(["true", "false"]),
-        Kind::Texts | Kind::Names => arg.action(ArgAction::Append),
+        Kind::Texts | Kind::Names | Kind::Sets => arg.action(ArgAction::Append),
         _ => arg,
     }
 }

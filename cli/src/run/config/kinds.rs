@@ -7,6 +7,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::Value;
 
+use super::mixture::MixtureSet;
+
 /// What may stand behind a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -26,6 +28,8 @@ pub enum Kind {
     Names,
     /// See [`Validation`].
     Validation,
+    /// See [`MixtureSet`].
+    Sets,
 }
 
 impl Kind {
@@ -39,6 +43,7 @@ impl Kind {
             Self::Choice(names) => format!("one of {}", names.join(", ")),
             Self::Texts => "a list of texts".to_string(),
             Self::Names => "a list of NAME=TEXT".to_string(),
+            Self::Sets => "sets such as { data = \"a.jsonl\", template = \"alpaca\" }".to_string(),
             Self::Validation => {
                 "a share of the rows (0.1), a number of rows (200), a file, or none".to_string()
             }
@@ -56,6 +61,7 @@ impl Kind {
             Self::Texts => "TEXT",
             Self::Names => "NAME=TEXT",
             Self::Validation => "SHARE|ROWS|FILE|none",
+            Self::Sets => "SET",
         }
     }
 
@@ -75,6 +81,12 @@ impl Kind {
             (Self::Names, Value::Table(names)) if names.values().all(Value::is_str) => {
                 Ok(value.clone())
             }
+            (Self::Sets, Value::Array(_)) => {
+                let sets: Result<Vec<MixtureSet>, _> = value.clone().try_into();
+                sets.map_err(|e| e.message().trim().to_string())?;
+                Ok(value.clone())
+            }
+            (Self::Sets, Value::Table(_)) => self.accept(&Value::Array(vec![value.clone()])),
             (Self::Validation, Value::String(_) | Value::Float(_) | Value::Integer(_)) => {
                 Validation::from_toml(value)?.to_toml()
             }
@@ -91,6 +103,7 @@ impl Kind {
             Self::Count => Value::Integer(text.trim().parse().map_err(|_| wrong())?),
             Self::Switch => Value::Boolean(text.trim().parse().map_err(|_| wrong())?),
             Self::Texts => parse_texts(text).ok_or_else(wrong)?,
+            Self::Sets => return self.accept(&parse_value(text).ok_or_else(wrong)?),
             Self::Names => return Err("give one name at a time: columns.NAME=TEXT".to_string()),
             Self::Validation => Validation::parse(text).to_toml()?,
         };
@@ -115,8 +128,13 @@ fn parse_texts(text: &str) -> Option<Value> {
     if !text.trim_start().starts_with('[') {
         return Some(Value::Array(vec![Value::String(text.to_string())]));
     }
-    let table: toml::Table = toml::from_str(&format!("list = {text}")).ok()?;
-    (table.len() == 1).then(|| table.get("list").cloned()).flatten()
+    parse_value(text)
+}
+
+/// One TOML value.
+fn parse_value(text: &str) -> Option<Value> {
+    let table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
+    (table.len() == 1).then(|| table.get("value").cloned()).flatten()
 }
 
 fn found(value: &Value) -> String {
@@ -128,7 +146,7 @@ fn found(value: &Value) -> String {
 }
 
 /// The name that is most like `text`, if any is like it at all.
-pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase().replace('-', "_");
     names
         .map(|name| (strsim::jaro_winkler(&text, name), name))
@@ -281,6 +299,18 @@ choice! {
         Skip = "skip",
         /// Nothing.
         Off = "off",
+    }
+}
+
+choice! {
+    /// How worked examples are chosen.
+    ShotsBy {
+        /// Any, by seed.
+        Random = "random",
+        /// As many of each answer as can be, by seed.
+        Balanced = "balanced",
+        /// The nearest to the question by BM25.
+        Nearest = "nearest",
     }
 }
 

@@ -110,7 +110,7 @@ impl Layers {
                     self.put_text(&format!("{name}.{field}"), column, &place)
                 }
                 (Some(Kind::Names), None) => Err(format!("expected NAME=TEXT, found {text:?}")),
-                (Some(Kind::Texts), _) => match Kind::Texts.parse(text) {
+                (Some(kind @ (Kind::Texts | Kind::Sets)), _) => match kind.parse(text) {
                     Ok(Value::Array(items)) => {
                         let list = lists.entry(name).or_default();
                         list.extend(items);

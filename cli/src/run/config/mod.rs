@@ -9,6 +9,7 @@ pub mod diff;
 mod flags;
 mod kinds;
 mod layers;
+pub mod mixture;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,13 @@ use serde::{Deserialize, Serialize};
 
 pub use flags::ConfigFlags;
 use kinds::KeyType;
+pub(crate) use kinds::nearest;
 pub use kinds::{
     BackendChoice, EarlyStopOn, Kind, LossSpike, LrSchedule, Method, Optimizer, OverLength,
-    Recompute, Validation,
+    Recompute, ShotsBy, Validation,
 };
 pub use layers::{ConfigError, Layers, Problem};
+pub use mixture::MixtureSet;
 pub use record::{Continuation, Record, RecordedFile, RunFile, Versions};
 
 /// The version of RUN.toml that this program writes; it reads every version from 1 to this one.
@@ -103,9 +106,11 @@ keys! {
     model: Option<String> = None, MustMatch;
     /// The rows to train on: JSON, JSONL, CSV, TSV or Parquet files, or bundled:NAME.
     data: Vec<String> = Vec::new(), MustMatch;
-    /// How a row becomes a prompt and an answer: a template's name or file.
+    /// How a row becomes a prompt and an answer: a template's name or file; chat is the model's own.
     /// Without it the columns decide.
     template: Option<String> = None, MustMatch;
+    /// The day that a chat template may tell, such as 2026-01-31. Without it: the day of the start, in UTC.
+    today: Option<String> = None, MustMatch;
     /// What is trained: lora (small matrices beside the frozen model) or full (every parameter).
     method: Method = Method::Lora, MustMatch;
     /// The run's folder. Without it: a new one under runs/.
@@ -157,6 +162,26 @@ keys! {
     /// Shuffle the rows anew in each epoch.
     shuffle: bool = true, ChangesResult;
 
+    /// Several sets instead of data, one [[mixture]] section each: data, template (one or more), cluster,
+    /// weight, max_rows, columns, labels. docs/data.md shows one.
+    mixture: Vec<MixtureSet> = Vec::new(), MustMatch;
+    /// Clusters of tasks whose sets are never trained on; they judge the model instead.
+    hold_out: Vec<String> = Vec::new(), MustMatch;
+    /// Without weights a set of a mixture is drawn from by size, up to this many rows.
+    mixture_cap: u64 = 3000, ChangesResult;
+    /// Above 1: small sets of a mixture are drawn more often than their size says.
+    mixture_temperature: f64 = 1.0, ChangesResult;
+    /// Rows of one pass over a mixture. Without it: the rows of all sets, each up to mixture_cap.
+    mixture_rows: Option<u64> = None, ChangesResult;
+    /// Worked examples before a row; 0 for none.
+    shots: u64 = 0, MustMatch;
+    /// Share of the rows that get them, from 0 to 1.
+    shots_rate: f64 = 0.5, MustMatch;
+    /// How they are chosen: random, balanced over the answers, or nearest to the question.
+    shots_by: ShotsBy = ShotsBy::Balanced, MustMatch;
+    /// Keep the tokens of rows in the cache folder, so that they are made once.
+    token_cache: bool = true, MayChange;
+
     /// Width of the LoRA matrices: more can learn more, and costs more memory.
     lora_rank: u64 = 16, MustMatch;
     /// Strength of the LoRA matrices. Without it: twice the rank.
@@ -167,6 +192,13 @@ keys! {
     lora_dropout: f64 = 0.0, ChangesResult;
     /// Divide the strength by the square root of the rank (rsLoRA) instead of the rank.
     rslora: bool = false, MustMatch;
+
+    /// Files of other rows, or bundled:NAME, that are mixed into the training rows against forgetting.
+    replay: Vec<String> = Vec::new(), MustMatch;
+    /// Share of the rows of a pass that are replayed ones.
+    replay_share: f64 = 0.2, MustMatch;
+    /// How replayed rows become prompts and answers. Without it: their columns decide.
+    replay_template: Option<String> = None, MustMatch;
 
     /// Rows held out to judge the model: a share (0.1), a number of rows (200), a file, or none.
     validation: Validation = Validation::Share(0.1), MustMatch;
@@ -195,6 +227,8 @@ keys! {
 
     /// What computes: auto, cpu, wgpu, cuda or reference.
     backend: BackendChoice = BackendChoice::Auto, ChangesResult;
+    /// Which graphics card, by its number or a part of its name in core-cli doctor. Without it: the best.
+    device: Option<String> = None, ChangesResult;
     /// Processor threads. Without it: all cores. The result does not depend on it.
     threads: Option<u64> = None, MayChange;
     /// Compute activations again instead of keeping them: off (faster) or layers (less memory).
@@ -203,6 +237,8 @@ keys! {
 
     /// Which column of the data fills which field of the template: columns.prompt = "question".
     columns: BTreeMap<String, String> = BTreeMap::new(), MustMatch;
+    /// Labels with their meaning, stated before worked examples: labels.positive = "the writer is content".
+    labels: BTreeMap<String, String> = BTreeMap::new(), MustMatch;
 }
 
 impl RunConfig {

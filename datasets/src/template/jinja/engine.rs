@@ -2,6 +2,7 @@
 //! no other templates, no host objects; its steps, its nesting and its output are limited.
 
 use std::io;
+use std::sync::OnceLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value, ValueKind};
@@ -27,6 +28,34 @@ pub enum Style {
     /// Chat templates: blocks take their line along, and a missing variable is empty, as Hugging
     /// Face has it. Their variables are the program's own; what comes from rows is checked before.
     Chat,
+}
+
+static WATCH: OnceLock<fn(bool)> = OnceLock::new();
+
+/// Calls `watcher` before (true) and after (false) each rendering, on its thread: a program that
+/// counts memory limits it there. The first watcher stays.
+pub fn watch(watcher: fn(bool)) {
+    let _ = WATCH.set(watcher);
+}
+
+/// A rendering that is being watched.
+struct Watched;
+
+impl Watched {
+    fn begin() -> Self {
+        if let Some(watcher) = WATCH.get() {
+            watcher(true);
+        }
+        Self
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(watcher) = WATCH.get() {
+            watcher(false);
+        }
+    }
 }
 
 /// A compiled template.
@@ -68,6 +97,7 @@ impl Engine {
             row,
             message: explain(&error),
         };
+        let _watched = Watched::begin();
         let template = self.env.get_template(MAIN).map_err(fail)?;
         let mut out = Bounded { bytes: Vec::new() };
         template.render_captured_to(context, &mut out).map_err(fail)?;

@@ -2,12 +2,13 @@
 
 use paddock_datasets::template::{check, clusters, library};
 
-use super::{Reading, first_rows, tokenizer};
+use super::{Reading, first_rows, templates, tokenizer};
 use crate::data::rows::files;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The template or templates: a built-in name, cluster:NAME, or a file, perhaps with #NAME.
+    /// The template or templates: a built-in name, cluster:NAME, a file, perhaps with #NAME, or chat for
+    /// the model's own.
     template: String,
     /// Data to try them on: the first rows are rendered.
     #[arg(long)]
@@ -24,8 +25,8 @@ pub struct Args {
 
 /// Runs the command: exit code 2 if anything is wrong.
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let templates = library::find(&args.template)?;
     let tokenizer = tokenizer(args.model.as_ref())?;
+    let templates = templates(&args.template, tokenizer.as_ref(), None)?;
     let (columns, rows) = match &args.data {
         Some(name) => {
             let path = files(std::slice::from_ref(name))?.remove(0);

@@ -21,6 +21,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     println!("alpaca    the Alpaca prompts: columns instruction, input (may be absent), output");
     println!("prompt    prompt and answer as they are: columns prompt, completion");
     println!("text      plain text, all of it trained: column text");
+    println!("conversation  several turns as plain text: columns messages or conversations");
+    println!("chat      the model's own chat template (with --model)");
     println!("\nclusters of tasks (core-cli data template list cluster:NAME shows what is in one)");
     for name in clusters::names() {
         let Some(cluster) = clusters::bundled(name) else { continue };

@@ -11,11 +11,13 @@ use std::path::Path;
 use clap::Subcommand;
 use paddock_datasets::readers;
 use paddock_datasets::record::Record;
+use paddock_datasets::template::{Template as Chosen, library};
 use paddock_datasets::tokenizer::Tokenizer;
 
 use super::Reading;
 use crate::error::bad_input;
 use crate::open::model_path;
+use crate::train::reader::{CHAT, chat_template};
 
 /// What to do with templates.
 #[derive(Debug, Subcommand)]
@@ -68,6 +70,20 @@ fn first_rows(
         return Err(bad_input(format!("{}: there is no row in it", path.display())));
     }
     Ok((detected.columns, good))
+}
+
+/// All templates that a person names; `chat` is the model's own.
+fn templates(
+    name: &str,
+    tokenizer: Option<&Tokenizer>,
+    today: Option<&str>,
+) -> anyhow::Result<Vec<Chosen>> {
+    if name != CHAT {
+        return Ok(library::find(name)?);
+    }
+    let tokenizer =
+        tokenizer.ok_or_else(|| bad_input("the template `chat` is a model's own; give --model"))?;
+    Ok(vec![chat_template(tokenizer, today)?])
 }
 
 fn tokenizer(model: Option<&String>) -> anyhow::Result<Option<Tokenizer>> {

@@ -3,12 +3,14 @@
 use std::io::Write;
 
 use paddock_datasets::readers;
-use paddock_datasets::record::{BadRow, BadRows};
-use paddock_datasets::template::{Compiled, Template, library};
+use paddock_datasets::record::{BadRow, BadRows, Record};
+use paddock_datasets::shots::Prompter;
+use paddock_datasets::template::{Compiled, Rendered, Template};
 use serde_json::json;
 
-use super::{Reading, tokenizer};
+use super::{Reading, templates, tokenizer};
 use crate::data::rows::files;
+use crate::data::shots::{ShotArgs, with_shots};
 use crate::data::show::{self, Look};
 use crate::error::bad_input;
 
@@ -34,6 +36,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    shots: ShotArgs,
+    #[command(flatten)]
     reading: Reading,
 }
 
@@ -44,24 +48,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut rows = readers::open(&path, &args.reading.options())?;
     eprintln!("{}: {}", path.display(), rows.detected().why);
     let templates = match args.template.as_deref() {
-        Some("chat") => {
-            let tokenizer = tokenizer
-                .as_ref()
-                .ok_or_else(|| bad_input("the template `chat` is a model's own; give --model"))?;
-            let today = args.today.clone().unwrap_or_else(today);
-            let chat = Template::chat(tokenizer, &today);
-            vec![chat.ok_or_else(|| bad_input("this model has no chat template"))?]
-        }
-        Some(name) => library::find(name)?,
+        Some(name) => templates(name, tokenizer.as_ref(), args.today.as_deref())?,
         None => vec![Template::for_layout(rows.detected()).ok_or_else(|| {
             let columns = rows.detected().columns.join(", ");
             bad_input(format!("no template suits these columns ({columns}); give --template"))
         })?],
     };
-    let compiled: Vec<(String, Compiled)> = templates
-        .iter()
-        .map(|t| Ok((t.name.clone(), t.compile()?)))
-        .collect::<paddock_datasets::Result<_>>()?;
+    let mut compiled: Vec<One> = Vec::new();
+    for template in &templates {
+        let (name, template) = (template.name.clone(), template.compile()?);
+        let options = args.reading.options();
+        let prompter = args.shots.prompter(std::slice::from_ref(&path), &options, &template)?;
+        compiled.push(One { name, template, prompter });
+    }
     let most = args.rows.unwrap_or(if args.json { u64::MAX } else { 3 });
     let look = Look::of_stdout();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -84,19 +83,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
         };
         shown += 1;
-        for (name, template) in &compiled {
+        for one in &compiled {
             let lines = if args.json {
-                line(name, template, &record)
+                one.line(&record)
             } else {
-                template.render(&record).map_err(anyhow::Error::from).and_then(|rendered| {
+                one.rendered(&record).and_then(|rendered| {
                     let text = show::row(look, tokenizer.as_ref(), &rendered)?;
-                    Ok(format!("── row {}, template {name}\n{text}", record.row))
+                    Ok(format!("── row {}, template {}\n{text}", record.row, one.name))
                 })
             };
             match lines {
                 Ok(lines) => writeln!(out, "{lines}")?,
                 Err(error) => {
-                    bad.push(BadRow::not_rendered(&path, &record, name, error.to_string()));
+                    bad.push(BadRow::not_rendered(&path, &record, &one.name, error.to_string()));
                 }
             }
         }
@@ -108,27 +107,28 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The day of today in UTC, such as 2026-01-31, by the Gregorian calendar counted from 1 March of year 0.
-fn today() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let days = since.map_or(0, |since| since.as_secs() / 86_400) + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, more) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day:02}", year + era * 400 + more)
+/// A template ready to render, perhaps with worked examples.
+struct One {
+    name: String,
+    template: Compiled,
+    prompter: Option<Prompter>,
 }
 
-fn line(
-    name: &str,
-    template: &Compiled,
-    record: &paddock_datasets::record::Record,
-) -> anyhow::Result<String> {
-    let parts = template.parts(record)?;
-    let object = json!({
-        "row": record.row, "template": name, "input": parts.input, "target": parts.target,
-    });
-    Ok(object.to_string())
+impl One {
+    fn rendered(&self, record: &Record) -> anyhow::Result<Rendered> {
+        let rendered = self.template.render(record)?;
+        with_shots(self.prompter.as_ref(), rendered, record.row, None)
+    }
+
+    fn line(&self, record: &Record) -> anyhow::Result<String> {
+        let mut parts = self.template.parts(record)?;
+        if self.prompter.is_some() {
+            let rendered = self.rendered(record)?;
+            parts.input = rendered.prompt_only().text;
+        }
+        let object = json!({
+            "row": record.row, "template": self.name, "input": parts.input, "target": parts.target,
+        });
+        Ok(object.to_string())
+    }
 }

@@ -1,0 +1,155 @@
+//! Row after row is judged, and each judgement is on the disk before the next is asked for.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+
+use paddock_core::philox::{Philox, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::judges::{Judge, Said};
+use super::rows::Asked;
+use super::rubric::Rubric;
+use crate::error::bad_input;
+use crate::eval::progress::Progress;
+use crate::storage::whole::sha256_hex;
+
+/// Version of a line.
+pub const VERSION: u32 = 1;
+
+/// A line of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Version of this layout.
+    pub version: u32,
+    /// The row.
+    pub row: u64,
+    /// Who judged.
+    pub judge: String,
+    /// The rubric's name.
+    pub rubric: String,
+    /// Two answers were compared.
+    pub pairs: bool,
+    /// The grades given: of a pair one for each order in which the answers were shown.
+    pub grades: Vec<String>,
+    /// The grade's number; of a pair 1 where the first answer is better, 0 where the second is, ½ for a tie
+    /// or where the judge changed its mind with the order.
+    pub value: f64,
+    /// The judge's words, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<String>,
+    /// Hash of everything that was judged, by whom and how.
+    pub key: String,
+}
+
+/// How rows are gone through.
+pub struct Course<'a> {
+    /// The rubric.
+    pub rubric: &'a Rubric,
+    /// The judge's name.
+    pub judge: String,
+    /// A person judges: rows are shuffled, each pair is shown once, in an order by chance.
+    pub blind: bool,
+    /// Seed of shuffling.
+    pub seed: u64,
+    /// The file.
+    pub out: &'a Path,
+}
+
+impl Course<'_> {
+    fn key(&self, asked: &Asked) -> String {
+        let parts = (&self.rubric.hash(), &self.judge, &asked.question, &asked.answers, asked.row);
+        sha256_hex(serde_json::to_string(&parts).unwrap_or_default().as_bytes())
+    }
+
+    /// Judges what is not judged yet. Returns how many had been before.
+    pub fn run(
+        &self,
+        rows: &[Asked],
+        judge: &mut dyn Judge,
+        progress: &mut Progress,
+    ) -> anyhow::Result<usize> {
+        let known: BTreeSet<String> = load(self.out)?.into_iter().map(|j| j.key).collect();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        let random = Philox::new(self.seed, Stream::MIX);
+        if self.blind {
+            random.shuffle(0, &mut order);
+        }
+        let compiled = self.rubric.compiled()?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.out)?;
+        let mut before = 0;
+        for i in order {
+            let asked = &rows[i];
+            let key = self.key(asked);
+            if known.contains(&key) {
+                before += 1;
+                progress.step(1)?;
+                continue;
+            }
+            let answers: Vec<&str> = asked.answers.iter().map(String::as_str).collect();
+            let swapped: Vec<&str> = answers.iter().rev().copied().collect();
+            let orders: Vec<(&[&str], bool)> = match (self.rubric.pairs, self.blind) {
+                (false, _) => vec![(&answers, false)],
+                (true, false) => vec![(&answers, false), (&swapped, true)],
+                (true, true) if random.below(1, asked.row, 2) == 0 => vec![(&answers, false)],
+                (true, true) => vec![(&swapped, true)],
+            };
+            let (mut grades, mut values, mut said) = (Vec::new(), Vec::new(), Vec::new());
+            for (shown, swapped) in orders {
+                let prompt = self.rubric.ask(&compiled, &asked.question, shown)?;
+                let found = judge
+                    .judge(self.rubric, &prompt)
+                    .map_err(|e| e.context(format!("row {} could not be judged", asked.row)))?;
+                let Said::Grade(grade, words) = found else { break };
+                let grade = &self.rubric.grade[grade];
+                grades.push(grade.name.clone());
+                values.push(if swapped { 1.0 - grade.value } else { grade.value });
+                said.extend(Some(words).filter(|w| !w.is_empty()));
+            }
+            let Some(&first) = values.first() else { continue };
+            let agreed = values.iter().all(|v| *v == first);
+            let line = Judgement {
+                version: VERSION,
+                row: asked.row,
+                judge: self.judge.clone(),
+                rubric: self.rubric.name.clone(),
+                pairs: self.rubric.pairs,
+                grades,
+                value: if agreed { first } else { 0.5 },
+                said,
+                key,
+            };
+            file.write_all(format!("{}\n", serde_json::to_string(&line)?).as_bytes())?;
+            file.sync_data()?;
+            progress.step(1)?;
+        }
+        Ok(before)
+    }
+}
+
+/// The judgements of a file; none if there is no such file. A last line that breaks off is left out.
+pub fn load(path: &Path) -> anyhow::Result<Vec<Judgement>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(path)?;
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::with_capacity(lines.len());
+    for (i, line) in lines.iter().enumerate() {
+        match serde_json::from_str(line) {
+            Ok(judgement) => found.push(judgement),
+            Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => {
+                let whole = &text[..text.len() - line.len()];
+                std::fs::write(path, whole)?;
+            }
+            Err(error) => {
+                return Err(bad_input(format!(
+                    "{}: line {} is no judgement ({error}); name another file with --out",
+                    path.display(),
+                    i + 1
+                )));
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,208 @@
+//! What a run would need, without starting it: memory, time, disk, cost, and what would make it fit.
+
+use paddock_core::config::Config;
+use paddock_core::model::Method;
+use paddock_core::plan::Capacity;
+use paddock_core::slot::Region;
+use paddock_core::weights::Weights;
+use serde::Serialize;
+
+use super::capacity::capacity;
+use super::fits::{Alternative, Shape};
+use super::forecast::{forecast, resident_bytes};
+use super::probe::{Probe, probe};
+use super::report::{bytes, count, duration};
+use super::session::{Session, checkpoint_bytes, recompute};
+use super::setup::{Setup, method_of};
+use crate::open::{Machine, backend};
+use crate::run::config::RunConfig;
+use crate::run::events::{Count, Plan};
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Planned {
+    /// The plan as a run shows it.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// Seconds of an optimizer step, where some were made.
+    pub step_s: Option<f64>,
+    /// Seconds of the whole run: steps and evaluations.
+    pub total_s: Option<f64>,
+    /// Bytes of the checkpoints that are kept.
+    pub disk_bytes: u64,
+    /// What the hours cost.
+    pub cost: Option<f64>,
+    /// Free memory of this machine.
+    pub free_bytes: u64,
+    /// Other settings that need less memory.
+    pub alternatives: Vec<Alternative>,
+}
+
+impl Planned {
+    /// With the price of an hour.
+    pub fn priced(mut self, price_per_hour: Option<f64>) -> Planned {
+        self.cost =
+            price_per_hour.zip(self.total_s).map(|(price, seconds)| price * seconds / 3600.0);
+        self
+    }
+}
+
+/// Of a run that is ready to start. With `probes` some steps are made, if they fit into memory.
+pub fn of_run(setup: &Setup, probes: bool) -> anyhow::Result<Planned> {
+    let mut session = Session::plan(setup)?;
+    let plan = forecast(&session);
+    let regions = session.plan.sizes.total_bytes(&*session.b);
+    let files = &setup.opened.folder.files;
+    let capacity = capacity(setup);
+    let facts = setup.train.facts().chain(setup.validation.facts());
+    let shape = Shape {
+        config: setup.opened.folder.config.clone(),
+        method: setup.method,
+        capacity,
+        recompute: recompute(&setup.config),
+        besides: plan.memory_bytes.saturating_sub(regions),
+        weights: files.iter().map(|file| file.map.len() as u64).sum(),
+        longest: facts.map(|f| u64::from(f.tokens)).max().unwrap_or(1),
+    };
+    let alternatives = shape.alternatives(&*session.b)?;
+    let free_bytes = free_memory() + resident_bytes();
+    let found = if probes && (free_bytes == 0 || plan.memory_bytes <= free_bytes) {
+        Some(probe(&mut session)?)
+    } else {
+        None
+    };
+    let every = setup.config.eval_every.unwrap_or(setup.steps_per_epoch()).max(1);
+    let evaluations = 1 + plan.steps.div_ceil(every);
+    let total = |p: Probe| p.step_s * plan.steps as f64 + p.eval_s * evaluations as f64;
+    Ok(Planned {
+        step_s: found.map(|p| p.step_s),
+        total_s: found.map(total),
+        disk_bytes: plan.checkpoint_bytes * kept(&setup.config),
+        cost: None,
+        free_bytes,
+        alternatives,
+        plan,
+    })
+}
+
+/// Checkpoints that are on the disk at the same time: the newest ones, or what is asked for.
+fn kept(config: &RunConfig) -> u64 {
+    config.keep_checkpoints.max(2)
+}
+
+/// Of a shape alone: nothing is read but the shape. Rows are taken to be as long as `max_seq_len`, or fill the
+/// micro-batch.
+pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Result<Planned> {
+    let method = method_of(settings, &config)?;
+    let tokens = settings.micro_batch_tokens;
+    let longest = settings.max_seq_len.unwrap_or(tokens).min(tokens);
+    let longest = longest.min(u64::from(config.max_seq_len));
+    let capacity = Capacity {
+        tokens,
+        kept: tokens,
+        entries: 2 * tokens,
+        positions: longest,
+        ..Capacity::default()
+    };
+    let b = backend(&Machine::of(settings), Weights::default())?;
+    // Checkpoints mostly store two bytes a number; full training copies them and gives them back.
+    let weights = 2 * config.params();
+    let frozen = if method == Method::Full { 0 } else { weights };
+    let besides = resident_bytes() + frozen;
+    let recompute = recompute(settings);
+    let shape = Shape { config, method, capacity, recompute, besides, weights, longest };
+    let model = paddock_core::model::Model::new(shape.config.clone(), method)?;
+    let sizes = shape.sizes(&*b)?;
+    let region = |region| sizes.bytes(region, &*b);
+    let mut memory = vec![
+        ("program", resident_bytes()),
+        ("frozen weights at two bytes a number", frozen),
+        (
+            "trained numbers with gradients and optimizer",
+            region(Region::Params) + region(Region::Grads) + region(Region::Moments),
+        ),
+        ("activations", region(Region::Acts) + region(Region::ActGrads) + region(Region::Stats)),
+        ("working space", region(Region::Scratch)),
+    ];
+    memory.retain(|(_, bytes)| *bytes > 0);
+    let memory: Vec<Count> =
+        memory.into_iter().map(|(name, count)| Count { name: name.into(), count }).collect();
+    let checkpoint = checkpoint_bytes(&model);
+    let plan = Plan {
+        model: name.to_string(),
+        method: settings.method.to_string(),
+        backend: b.name().to_string(),
+        parameters: model.config.params(),
+        trained_parameters: model.params.count(),
+        memory_bytes: memory.iter().map(|m| m.count).sum(),
+        memory,
+        checkpoint_bytes: checkpoint,
+        ..Plan::default()
+    };
+    Ok(Planned {
+        alternatives: shape.alternatives(&*b)?,
+        plan,
+        step_s: None,
+        total_s: None,
+        disk_bytes: checkpoint * kept(settings),
+        cost: None,
+        free_bytes: free_memory() + resident_bytes(),
+    })
+}
+
+/// The plan in lines. `price` is that of an hour.
+pub fn text(planned: &Planned, price: Option<f64>) -> String {
+    let plan = &planned.plan;
+    let mut text = if plan.steps > 0 { super::report::plan_text(plan) } else { shape_text(plan) };
+    text.push_str(&format!(", {} for the {} that are kept\n", bytes(planned.disk_bytes), {
+        planned.disk_bytes / plan.checkpoint_bytes.max(1)
+    }));
+    if let (Some(step), Some(total)) = (planned.step_s, planned.total_s) {
+        let total = duration(std::time::Duration::from_secs_f64(total));
+        text.push_str(&format!(
+            "Time       about {total} for {} steps of {step:.2} s and the evaluations (a few steps were \
+             timed); answers before and after come on top\n",
+            plan.steps
+        ));
+    } else if plan.steps > 0 {
+        text.push_str("Time       not measured\n");
+    }
+    match (price, planned.cost) {
+        (Some(price), Some(cost)) => {
+            text.push_str(&format!("Cost       about {cost:.2} at {price} an hour\n"));
+        }
+        (Some(_), None) => text.push_str("Cost       not known without the time\n"),
+        _ => {}
+    }
+    text.push_str(&super::fits::words(
+        plan.memory_bytes,
+        planned.free_bytes,
+        &planned.alternatives,
+    ));
+    text
+}
+
+fn shape_text(plan: &Plan) -> String {
+    let parts: Vec<String> =
+        plan.memory.iter().map(|m| format!("{} {}", m.name, bytes(m.count))).collect();
+    format!(
+        "Model      {} ({} parameters), {} on {}\nTraining   {} parameters\nMemory     {} ({})\nDisk       {} a \
+         checkpoint",
+        plan.model,
+        count(plan.parameters),
+        plan.method,
+        plan.backend,
+        count(plan.trained_parameters),
+        bytes(plan.memory_bytes),
+        parts.join(", "),
+        bytes(plan.checkpoint_bytes)
+    )
+}
+
+/// Memory that programs may still take, in bytes; 0 where the system does not say.
+fn free_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
