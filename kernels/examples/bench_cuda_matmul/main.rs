@@ -141,7 +141,8 @@ fn check(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
         let by_k = kind == Product::BackwardWeight;
         let (m, k) = if by_k { (m.next_multiple_of(8), k - at as u32 % 8) } else { (m, k) };
         let mut o = operands(kind, m, n, k, at + at / 12);
-        let more = if at % 4 == 3 && name != "portable" { 8 * (1 + at as u32 % 17) } else { 0 };
+        let more =
+            if at % 4 == 3 && !name.starts_with("portable") { 8 * (1 + at as u32 % 17) } else { 0 };
         o.second = (more > 0).then_some(Second { a: 0, b: 0, k: more });
         let seed = 1 + at as u64;
         let [got, before] = run(gpu, kind, &by, &mut o, seed)?;
@@ -216,11 +217,12 @@ fn compare(gpu: &Gpu, kind: Product, name: &str) -> Outcome<bool> {
             let [got, before] = run(gpu, kind, &by, &mut o, 7)?;
             let [again, _] = run(gpu, kind, &by, &mut o, 7)?;
             let same = got.iter().zip(&again).all(|(x, y)| x.to_bits() == y.to_bits());
-            // The portable result is rounded itself: twice the bound.
+            // The portable result is off by as much, and tensor cores cut each sum toward zero: the
+            // two cut in different places.
             let before = if o.add { before } else { vec![0.0; before.len()] };
             let product: Vec<f64> = expected.iter().zip(&before).map(|(sum, x)| sum - x).collect();
             let (off, place) = worst(&o, &got, &product, &before);
-            let right = off <= 2.0 && same;
+            let right = off <= 4.0 && same;
             fine &= right;
             println!(
                 "compare {} {name} {m} {n} {k} add {} wide {}: {off:.3} of the bound, bits {} {}",

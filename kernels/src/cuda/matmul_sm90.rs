@@ -14,6 +14,9 @@ pub const SHARED_BYTES: u32 = 229_440;
 /// A cluster's tile has this many rows and columns.
 const TILE: u32 = 256;
 
+/// Rows of the pieces in which matrices are copied.
+const PIECE: u32 = 64;
+
 /// Rows of tiles that are worked on side by side, so that what they read stays in the L2 cache.
 pub const GROUP: u32 = 8;
 
@@ -47,7 +50,7 @@ pub struct Operands {
     pub alpha: f32,
     /// Add to the result instead of replacing it.
     pub add: bool,
-    /// The result is f32 (always so for weights, never for gradients of inputs).
+    /// The result is f32 (always so for weights).
     pub wide: bool,
     /// More terms of the same sums.
     pub second: Option<Second>,
@@ -119,7 +122,7 @@ impl Operands {
     }
 
     /// Rows from one part to the next: whole pieces of 64.
-    const fn part_rows(&self) -> u32 {
+    pub const fn part_rows(&self) -> u32 {
         self.m.next_multiple_of(64)
     }
 
@@ -179,18 +182,14 @@ impl Product {
     pub const fn takes(self, operands: &Operands) -> bool {
         let [a, b] = self.pair(operands, operands.first());
         let [a2, b2] = self.pair(operands, operands.rest());
-        let kind = match self {
-            Self::Forward => true,
-            Self::BackwardInput => !operands.wide,
-            Self::BackwardWeight => operands.wide,
-        };
+        let kind = operands.wide || !matches!(self, Self::BackwardWeight);
         kind && a.fits() && b.fits() && a2.fits() && b2.fits() && operands.result().fits()
     }
 
     /// Into how many parts to cut the sums: what takes the fewest turns of 64 k on a device with so
     /// many multiprocessors. 1 for most products.
     pub fn parts(self, processors: u32, o: &Operands) -> u32 {
-        if self == Self::BackwardInput || o.second.is_some() {
+        if o.second.is_some() {
             return 1;
         }
         let (clusters, blocks) = ((processors / 2).max(1), o.k.div_ceil(64));
@@ -212,23 +211,18 @@ impl Product {
     /// # Errors
     /// The driver is too old, or the kernel does not [take](Self::takes) the operands.
     pub fn arguments(self, operands: &Operands, group: u32) -> Result<Arguments, TensorMapError> {
-        let [a, b] = self.pair(operands, operands.first());
-        let [a2, b2] = self.pair(operands, operands.rest());
-        // A half of B's 256 columns, and A's 128 rows; those that are transposed are copied in
-        // pieces of 64 k by 64.
-        let (a_rows, b_rows) = match self {
-            Self::Forward => (128, 128),
-            Self::BackwardInput => (128, 64),
-            Self::BackwardWeight => (64, 64),
+        let maps = |[a, b]: [Matrix; 2]| -> Result<[TensorMap; 2], TensorMapError> {
+            Ok([TensorMap::new(a, PIECE)?, TensorMap::new(b, PIECE)?])
         };
+        let first = maps(self.pair(operands, operands.first()))?;
+        // Without a second pair the kernel does not look at its maps.
+        let second = match operands.second {
+            Some(second) => maps(self.pair(operands, second))?,
+            None => first,
+        };
+        let out = TensorMap::new(operands.result(), PIECE)?;
         Ok(Arguments {
-            maps: [
-                TensorMap::new(operands.result(), 64)?,
-                TensorMap::new(a, a_rows)?,
-                TensorMap::new(b, b_rows)?,
-                TensorMap::new(a2, a_rows)?,
-                TensorMap::new(b2, b_rows)?,
-            ],
+            maps: [out, first[0], first[1], second[0], second[1]],
             sizes: [operands.m, operands.n, operands.k, operands.second_k(), group],
             parts: [operands.parts.map_or(1, |parts| parts.count), operands.part_rows()],
             alpha: operands.alpha,
@@ -264,7 +258,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Addresses of the parameters in the kernel's order, as `cuLaunchKernel` wants them. The last
-    /// one is read by `matmul_forward` alone.
+    /// one is not looked at by `matmul_backward_weight_sm90`.
     pub fn pointers(&mut self) -> [*mut c_void; 15] {
         let [out, a, b, a2, b2] = &mut self.maps;
         let [m, n, k, k2, group] = &mut self.sizes;
