@@ -2,13 +2,16 @@
 //! luck. They are those of `figures.txt` (PADDOCK_UPDATE=1 rewrites that file); a change of a
 //! kernel shows there what it changed.
 
+#[path = "common/bench.rs"]
+mod bench;
 mod common;
 #[path = "common/data.rs"]
 mod data;
 
+use bench::{Bench, Job, job, long, n, per};
 use common::{Arg, Gpu};
 use data::Numbers;
-use paddock_ptx_emulator::{Counters, Shape};
+use paddock_ptx_emulator::{Counters, Element, Shape};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -19,70 +22,6 @@ const V: usize = 4096;
 const H: usize = 4;
 const K: usize = 2;
 const D: usize = 128;
-
-/// A device with random numbers on it.
-struct Bench {
-    gpu: Gpu,
-    numbers: Numbers,
-}
-
-impl Bench {
-    /// A buffer of bf16.
-    fn narrow(&mut self, count: usize) -> Arg {
-        let values = self.numbers.bf16s(count);
-        Arg::U64(self.gpu.u16s(&values))
-    }
-
-    /// A buffer of f32 in [0, 1).
-    fn wide(&mut self, count: usize) -> Arg {
-        let values: Vec<f32> = self.numbers.f32s(count).iter().map(|x| x.abs()).collect();
-        Arg::U64(self.gpu.f32s(&values))
-    }
-
-    fn list(&mut self, values: impl IntoIterator<Item = u32>) -> Arg {
-        let values: Vec<u32> = values.into_iter().collect();
-        Arg::U64(self.gpu.u32s(&values))
-    }
-
-    /// 0, 1, 2, …
-    fn rows(&mut self, count: usize) -> Arg {
-        self.list(0..count as u32)
-    }
-}
-
-fn n(value: usize) -> Arg {
-    Arg::U32(value as u32)
-}
-
-fn long(value: usize) -> Arg {
-    Arg::U64(value as u64)
-}
-
-/// One launch.
-struct Job {
-    file: &'static str,
-    entry: &'static str,
-    /// In words, for the table.
-    what: String,
-    grid: [usize; 2],
-    block: u32,
-    shared: usize,
-    args: fn(&mut Bench) -> Vec<Arg>,
-}
-
-fn job(
-    file: &'static str,
-    entry: &'static str,
-    what: impl Into<String>,
-    (grid, block, shared): ([usize; 2], u32, usize),
-    args: fn(&mut Bench) -> Vec<Arg>,
-) -> Job {
-    Job { file, entry, what: what.into(), grid, block, shared, args }
-}
-
-fn per(items: usize, each: usize, block: u32) -> ([usize; 2], u32, usize) {
-    ([items.div_ceil(each), 1], block, 0)
-}
 
 fn rows_jobs() -> Vec<Job> {
     let nc = format!("N {N} C {C}");
@@ -261,6 +200,42 @@ fn product_jobs() -> Vec<Job> {
     ]
 }
 
+/// Hopper's products: two clusters, each with one tile of 256 x 256.
+fn hopper_jobs() -> Vec<Job> {
+    let what = "M 512 N 256 K 512";
+    let launch = ([4, 1], 384, 229_440);
+    fn args(b: &mut Bench, out: Element, shapes: [[usize; 2]; 2], wide: Option<usize>) -> Vec<Arg> {
+        let out = b.matrix(out, 512, 256);
+        let [left, right] = shapes.map(|[rows, columns]| b.matrix(Element::Bf16, rows, columns));
+        let none = Arg::Map([0; 128]);
+        let sizes = [512, 256, 512, 0, 2, 1, 512].map(n);
+        let mut args = vec![out, left, right, none, none];
+        args.extend(sizes.into_iter().chain([Arg::F32(1.0), n(0)]).chain(wide.map(n)));
+        args
+    }
+    vec![
+        job("sm90/matmul_forward", "matmul_forward_sm90", what, launch, |b| {
+            args(b, Element::Bf16, [[512, 512], [256, 512]], Some(0))
+        }),
+        job("sm90/matmul_backward_input", "matmul_backward_input_sm90", what, launch, |b| {
+            args(b, Element::Bf16, [[512, 512], [512, 256]], Some(0))
+        }),
+        job("sm90/matmul_backward_weight", "matmul_backward_weight_sm90", what, launch, |b| {
+            args(b, Element::F32, [[512, 512], [512, 256]], None)
+        }),
+        job("matmul_sum", "matmul_sum", "4 parts M 64 N 256", per(64 * 64, 256, 256), |b| {
+            let (out, parts) = (b.wide(64 * 256), b.wide(4 * 64 * 256));
+            [vec![out, parts], [4, 64, 64, 256, 0, 1].map(n).to_vec()].concat()
+        }),
+    ]
+}
+
+/// All launches of the table.
+fn jobs() -> Vec<Job> {
+    let parts = [rows_jobs(), plain_jobs(), attention_jobs(), product_jobs(), hopper_jobs()];
+    parts.into_iter().flatten().collect()
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/cuda")
 }
@@ -268,7 +243,7 @@ fn folder() -> PathBuf {
 fn run(job: &Job) -> Counters {
     let source = std::fs::read_to_string(folder().join(format!("{}.ptx", job.file)));
     let source = source.unwrap_or_else(|error| panic!("{}.ptx: {error}", job.file));
-    let mut bench = Bench { gpu: Gpu::new(), numbers: Numbers(1) };
+    let mut bench = Bench { gpu: Gpu::hopper(), numbers: Numbers(1) };
     let args = (job.args)(&mut bench);
     let [x, y] = job.grid.map(|axis| axis as u32);
     let shape = Shape { grid: [x, y, 1], block: [job.block, 1, 1], shared: job.shared as u32 };
@@ -282,9 +257,8 @@ fn every_kernel_costs_what_it_did() {
          # from device memory, and 32-byte sectors; bytes written, and sectors; passes through the banks of\n\
          # shared memory, and how many of them are conflicts\n",
     );
-    let jobs = [rows_jobs(), plain_jobs(), attention_jobs(), product_jobs()];
-    for job in jobs.iter().flatten() {
-        let c = run(job);
+    for job in jobs() {
+        let c = run(&job);
         let name = format!("{} {}", job.file, job.entry);
         let name = if job.file == job.entry { job.entry.to_string() } else { name };
         writeln!(
@@ -314,18 +288,20 @@ fn every_kernel_costs_what_it_did() {
     assert_eq!(known, table, "a kernel's figures changed; PADDOCK_UPDATE=1 accepts it");
 }
 
-/// Kernels whose launches need tables or tensor maps of their own, and that have no row yet.
-const WITHOUT: [&str; 10] = [
+/// Kernels whose launches need tables of their own, and that have no row yet.
+const WITHOUT: [&str; 12] = [
     "attention_backward_key_128",
     "attention_backward_key_64",
+    "attention_backward_key_sm90_128",
+    "attention_backward_key_sm90_64",
     "attention_backward_query_128",
     "attention_backward_query_64",
+    "attention_backward_query_sm90_128",
+    "attention_backward_query_sm90_64",
     "attention_forward_128",
     "attention_forward_64",
-    "matmul_backward_input_sm90",
-    "matmul_backward_weight_sm90",
-    "matmul_forward_sm90",
-    "matmul_sum",
+    "attention_forward_sm90_128",
+    "attention_forward_sm90_64",
 ];
 
 fn ptx_files(folder: &Path, out: &mut Vec<PathBuf>) {
@@ -342,8 +318,7 @@ fn ptx_files(folder: &Path, out: &mut Vec<PathBuf>) {
 /// Every kernel has a row, or the table would say less than it seems to.
 #[test]
 fn every_kernel_has_figures() {
-    let jobs = [rows_jobs(), plain_jobs(), attention_jobs(), product_jobs()];
-    let known: Vec<&str> = jobs.iter().flatten().map(|job| job.entry).collect();
+    let known: Vec<&str> = jobs().iter().map(|job| job.entry).collect();
     let (mut files, mut seen) = (Vec::new(), 0);
     ptx_files(&folder(), &mut files);
     for path in files {
