@@ -7,9 +7,10 @@ use crate::source::{code, files, root, words};
 /// Which packages of the house each may depend on.
 const INSIDE: [(&str, &[&str]); 8] = [
     ("core", &[]),
-    ("kernels", &["paddock-core", "paddock-cuda-shim"]),
+    // The emulator for tests alone: see `the_emulator_is_for_tests`.
+    ("kernels", &["paddock-core", "paddock-cuda-shim", "paddock-ptx-emulator"]),
     ("kernels/cuda-shim", &[]),
-    ("kernels/ptx-emulator", &["paddock-cuda-shim"]),
+    ("kernels/ptx-emulator", &["paddock-core", "paddock-cuda-shim"]),
     ("datasets", &["paddock-core"]),
     // The command line's own tests train the toy model of `paddock-tests`.
     ("cli", &["paddock-core", "paddock-kernels", "paddock-datasets", "paddock-tests"]),

@@ -58,23 +58,23 @@ pub fn long(value: usize) -> Arg {
 /// One launch.
 pub struct Job {
     pub file: &'static str,
-    pub entry: &'static str,
+    pub entry: String,
     /// In words, for the table.
     pub what: String,
     pub grid: [usize; 2],
     pub block: u32,
     pub shared: usize,
-    pub args: fn(&mut Bench) -> Vec<Arg>,
+    pub args: Box<dyn Fn(&mut Bench) -> Vec<Arg>>,
 }
 
 pub fn job(
     file: &'static str,
-    entry: &'static str,
+    entry: impl Into<String>,
     what: impl Into<String>,
     (grid, block, shared): ([usize; 2], u32, usize),
-    args: fn(&mut Bench) -> Vec<Arg>,
+    args: impl Fn(&mut Bench) -> Vec<Arg> + 'static,
 ) -> Job {
-    Job { file, entry, what: what.into(), grid, block, shared, args }
+    Job { file, entry: entry.into(), what: what.into(), grid, block, shared, args: Box::new(args) }
 }
 
 pub fn per(items: usize, each: usize, block: u32) -> ([usize; 2], u32, usize) {
