@@ -114,7 +114,7 @@ impl Warp {
         self.copies = Copies::default();
         self.stores = Stores::default();
         self.products = Groups::default();
-        self.register_count = (REGISTERS / (32 * place.warps) & !7).min(256);
+        self.register_count = ((REGISTERS / (32 * place.warps)) & !7).min(256);
         self.local_written.fill(false);
         self.steps = 0;
     }

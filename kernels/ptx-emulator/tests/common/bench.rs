@@ -55,6 +55,9 @@ pub fn long(value: usize) -> Arg {
     Arg::U64(value as u64)
 }
 
+/// Puts a kernel's operands on a device and gives its arguments.
+pub type Args = Box<dyn Fn(&mut Bench) -> Vec<Arg>>;
+
 /// One launch.
 pub struct Job {
     pub file: &'static str,
@@ -64,7 +67,7 @@ pub struct Job {
     pub grid: [usize; 2],
     pub block: u32,
     pub shared: usize,
-    pub args: Box<dyn Fn(&mut Bench) -> Vec<Arg>>,
+    pub args: Args,
 }
 
 pub fn job(
