@@ -82,7 +82,8 @@ const ADD: &str = "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.tile.bu
 #[test]
 fn a_box_is_stored_and_cut_at_the_edge() {
     let mut gpu = Gpu::hopper();
-    let (address, map) = tensor(&mut gpu, 16);
+    let (address, mut map) = tensor(&mut gpu, 16);
+    map.sizes[0] = 96;
     let values: Vec<u16> = (0..512).map(|i| 30_000 + i as u16).collect();
     let input = gpu.u16s(&values);
     let args = [Arg::U64(0), Arg::U64(input), Arg::Map(map.to_bytes()), Arg::Map([0; 128])];
@@ -90,7 +91,7 @@ fn a_box_is_stored_and_cut_at_the_edge() {
     gpu.launch(&source, "k", one_cta(64), &args);
     for (place, found) in gpu.read_u16(address, 16 * 104).into_iter().enumerate() {
         let (r, c) = (place / 104, place % 104);
-        let inside = r >= 12 && (48..100).contains(&c);
+        let inside = r >= 12 && (48..96).contains(&c);
         let expected = if inside { 30_000 + (r - 12) * 64 + c - 48 } else { r * 1000 + c };
         assert_eq!(found, expected as u16, "row {r} column {c}");
     }
@@ -222,6 +223,16 @@ fn stores_in_a_wrong_order_are_found() {
     assert!(matches!(loose.kind, FaultKind::Race { before: "read", .. }), "{loose}");
     let ended = format!("{}ret;", &store[..store.find("@%p cp.async.bulk.wait_group").unwrap()]);
     assert!(fault(&ended).to_string().contains("wait_group is missing"));
+}
+
+#[test]
+fn stores_that_a_device_refuses_or_does_otherwise_are_found() {
+    let store = STORE.replace("OP", PLAIN);
+    let before = fault(&store.replace("{X, Y}", "{-8, 0}"));
+    assert!(before.to_string().contains("begins before the tensor"), "{before}");
+    // Rows of 100 elements end in the middle of 16 bytes.
+    let cut = fault(&store.replace("{X, Y}", "{48, 0}"));
+    assert!(cut.to_string().contains("no multiple of 16 bytes"), "{cut}");
 }
 
 #[test]
