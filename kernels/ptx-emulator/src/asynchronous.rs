@@ -109,4 +109,9 @@ pub(crate) enum Async {
     Wgmma(Wgmma),
     ClusterArrive,
     ClusterWait,
+    /// `setmaxnreg`: registers of a thread from now on.
+    SetRegisters {
+        count: u32,
+        more: bool,
+    },
 }

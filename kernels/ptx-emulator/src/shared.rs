@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) mbarriers: Mbarriers,
     /// Whether the CTA has ended, while others of its cluster go on.
     pub(crate) ended: bool,
+    /// Registers that warps have given back.
+    pub(crate) free_registers: u32,
 }
 
 impl Shared {
@@ -71,6 +73,7 @@ impl Shared {
             reading: Vec::new(),
             mbarriers: Mbarriers::new(size),
             ended: false,
+            free_registers: 0,
         }
     }
 
@@ -82,6 +85,7 @@ impl Shared {
         self.reading.clear();
         self.mbarriers.reset();
         self.ended = false;
+        self.free_registers = 0;
     }
 
     pub(crate) fn layout(&self) -> &Layout {

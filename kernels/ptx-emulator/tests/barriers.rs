@@ -198,6 +198,25 @@ fn one_lane_may_wait_for_the_others_of_its_warp() {
 }
 
 #[test]
+fn registers_that_nobody_gives_back_are_waited_for_in_vain() {
+    // 384 threads begin with 168 each: 128 of them must give back 2 x 64 for 232.
+    let body = |given: u32, taken: u32| {
+        format!(
+            "setp.lt.u32 %p, %lane, 128; @%p bra GIVE;
+             setmaxnreg.inc.sync.aligned.u32 {taken}; bra END;
+             GIVE: setmaxnreg.dec.sync.aligned.u32 {given}; END:"
+        )
+    };
+    let mut gpu = Gpu::hopper();
+    let out = gpu.room(16);
+    run_hopper(&mut gpu, &body(40, 232), one_cta(384), out).unwrap();
+    let text = hopper_fault(&body(48, 232), 384).to_string();
+    assert!(text.contains("waits for registers"), "{text}");
+    let text = hopper_fault(&body(176, 232), 384).to_string();
+    assert!(text.contains("from 168 to 176"), "{text}");
+}
+
+#[test]
 fn one_lane_is_elected_and_registers_are_handed_over() {
     let body = "
         setmaxnreg.dec.sync.aligned.u32 40;

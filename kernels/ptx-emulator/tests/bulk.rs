@@ -35,7 +35,7 @@ fn at(source: &str, x: i32, y: i32) -> String {
 
 #[test]
 fn a_box_is_loaded_swizzled_with_zeros_outside() {
-    for (x, y) in [(0, 0), (32, 3), (64, 10), (-5, -2), (200, 0)] {
+    for (x, y) in [(0, 0), (32, 3), (64, 10), (-8, -2), (200, 0)] {
         let mut gpu = Gpu::hopper();
         let (_, map) = tensor(&mut gpu, 16);
         let out = gpu.room(1024);
@@ -82,16 +82,17 @@ const ADD: &str = "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.tile.bu
 #[test]
 fn a_box_is_stored_and_cut_at_the_edge() {
     let mut gpu = Gpu::hopper();
-    let (address, map) = tensor(&mut gpu, 16);
+    let (address, mut map) = tensor(&mut gpu, 16);
+    map.sizes[0] = 96;
     let values: Vec<u16> = (0..512).map(|i| 30_000 + i as u16).collect();
     let input = gpu.u16s(&values);
     let args = [Arg::U64(0), Arg::U64(input), Arg::Map(map.to_bytes()), Arg::Map([0; 128])];
-    let source = hopper_kernel("", &at(&STORE.replace("OP", PLAIN), 50, 12));
+    let source = hopper_kernel("", &at(&STORE.replace("OP", PLAIN), 48, 12));
     gpu.launch(&source, "k", one_cta(64), &args);
     for (place, found) in gpu.read_u16(address, 16 * 104).into_iter().enumerate() {
         let (r, c) = (place / 104, place % 104);
-        let inside = r >= 12 && (50..100).contains(&c);
-        let expected = if inside { 30_000 + (r - 12) * 64 + c - 50 } else { r * 1000 + c };
+        let inside = r >= 12 && (48..96).contains(&c);
+        let expected = if inside { 30_000 + (r - 12) * 64 + c - 48 } else { r * 1000 + c };
         assert_eq!(found, expected as u16, "row {r} column {c}");
     }
 }
@@ -189,6 +190,8 @@ fn loads_over_what_is_in_use_are_found() {
     );
     let other = fault(&LOAD.replace("mov.b64 %wa, map_a", "mov.b64 %wa, map_b"));
     assert!(other.to_string().contains("no tensor map"), "{other}");
+    let between = fault(&LOAD.replace("{X, Y}", "{4, 0}"));
+    assert!(between.to_string().contains("element 4 of its rows"), "{between}");
     let three = LOAD.replace("2d", "3d").replace("{X, Y}", "{X, Y, 0}");
     assert!(fault(&three).to_string().contains("another number of axes"));
 }
@@ -220,6 +223,16 @@ fn stores_in_a_wrong_order_are_found() {
     assert!(matches!(loose.kind, FaultKind::Race { before: "read", .. }), "{loose}");
     let ended = format!("{}ret;", &store[..store.find("@%p cp.async.bulk.wait_group").unwrap()]);
     assert!(fault(&ended).to_string().contains("wait_group is missing"));
+}
+
+#[test]
+fn stores_that_a_device_refuses_or_does_otherwise_are_found() {
+    let store = STORE.replace("OP", PLAIN);
+    let before = fault(&store.replace("{X, Y}", "{-8, 0}"));
+    assert!(before.to_string().contains("begins before the tensor"), "{before}");
+    // Rows of 100 elements end in the middle of 16 bytes.
+    let cut = fault(&store.replace("{X, Y}", "{48, 0}"));
+    assert!(cut.to_string().contains("no multiple of 16 bytes"), "{cut}");
 }
 
 #[test]

@@ -322,14 +322,14 @@ impl<'a> Decoder<'a> {
         Ok((Op::Elect { d, p, mask: self.value(mask, Ty::B32)? }, Class::Shuffle))
     }
 
-    /// How many registers a thread may use is ptxas's business; only the number is checked.
     pub(super) fn set_registers(
         &mut self,
         modifiers: &mut Modifiers<'a>,
         operands: &[Operand<'a>],
     ) -> Decoded {
         need(modifiers, &["sync", "aligned", "u32"])?;
-        if !modifiers.take("inc") {
+        let more = modifiers.take("inc");
+        if !more {
             need(modifiers, &["dec"])?;
         }
         let [count] = exactly::<1>(operands)?;
@@ -337,6 +337,6 @@ impl<'a> Decoder<'a> {
         if count < 24 || count % 8 != 0 {
             return Err(format!("{count} registers: a multiple of 8 from 24 to 256 is needed"));
         }
-        Ok((Op::Nop, Class::Control))
+        self.asynchronous(Async::SetRegisters { count, more }, Class::Control)
     }
 }

@@ -129,6 +129,14 @@ impl Warp {
             for (coordinate, &reg) in at.iter_mut().zip(used) {
                 *coordinate = self.registers.narrow(reg)[lane as usize] as i32;
             }
+            let (element, x) = (i64::from(map.element.bytes()), i64::from(at[0]));
+            if x * element % 16 != 0 {
+                let text = format!(
+                    "the box begins at element {x} of its rows, no multiple of 16 bytes: a device \
+                     takes that for an illegal instruction"
+                );
+                return bad(&text);
+            }
             boxes.push((lane, map, at));
         }
         Ok(boxes)
@@ -220,6 +228,7 @@ impl Warp {
                 let (space, bytes) = ("shared", 128);
                 return Err(fault(FaultKind::Misaligned { space, address: source, bytes }));
             }
+            check_store(&map, at).map_err(fault)?;
             let length = self.drain(&map, at, source, adds, lane, world).map_err(fault)?;
             let group = self.stores.closed[lane as usize];
             self.stores.pending.push(Store { lane, group, address: source, length });
@@ -288,6 +297,22 @@ impl Warp {
         });
         self.stores.pending = pending;
     }
+}
+
+/// What an H200 was seen to refuse (a store that begins before the tensor) or to do otherwise than
+/// the tensor's sizes say (one that is cut inside 16 bytes).
+fn check_store(map: &TensorMap, at: [i32; 5]) -> Result<(), FaultKind> {
+    let bad = |text: &str| Err(FaultKind::BadOperand(format!("bulk store: {text}")));
+    if at.iter().any(|&coordinate| coordinate < 0) {
+        return bad(
+            "the box begins before the tensor; a device takes that for an illegal instruction",
+        );
+    }
+    let row = map.sizes[0] * u64::from(map.element.bytes());
+    if row % 16 != 0 && at[0] as u64 + u64::from(map.boxes[0]) > map.sizes[0] {
+        return bad("the box is cut at the end of rows that are no multiple of 16 bytes");
+    }
+    Ok(())
 }
 
 /// The CTAs of a multicast's mask.

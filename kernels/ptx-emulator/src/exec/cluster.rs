@@ -131,6 +131,9 @@ fn describe(wait: &Wait, world: &World) -> String {
     match *wait {
         Wait::Cluster { line } => format!("waits at the cluster's barrier (line {line})"),
         Wait::Lanes { line } => format!("waits for its other lanes (line {line})"),
+        Wait::Registers { free, line } => {
+            format!("waits for registers (line {line}, {free} were given back)")
+        }
         Wait::Mbarrier { rank, slot, line } => {
             let mbarriers = &world.ctas[rank].mbarriers;
             let state = mbarriers.get(slot).map_or(String::new(), |mbarrier| mbarrier.describe());

@@ -26,6 +26,8 @@ pub(crate) enum Wait {
     Cluster { line: u32 },
     /// The other lanes of the warp.
     Lanes { line: u32 },
+    /// Registers that other warps of the CTA give back.
+    Registers { free: u32, line: u32 },
 }
 
 /// A wait that failed once: instruction, mbarrier (CTA and slot), goal.
@@ -73,6 +75,9 @@ impl Warp {
             Async::FenceMbarrierInit => {
                 let warp = self.component;
                 world.shared().mbarriers.fence(warp);
+            }
+            Async::SetRegisters { count, more } => {
+                return self.set_registers(*count, *more, line, active, world);
             }
             Async::ClusterArrive => self.arrive_cluster(active, world)?,
             Async::ClusterWait => return self.wait_cluster(line, active, world),
@@ -300,6 +305,36 @@ impl Warp {
         self.owing &= !active;
         self.clocks.join(&world.gate.released);
         self.met = self.clocks.known[self.component];
+        Ok(Flow::Next)
+    }
+
+    /// `setmaxnreg.dec` gives registers back to the CTA, `.inc` waits until there are enough. How
+    /// many a thread begins with is ptxas's choice: as many as the threads of the CTA leave room
+    /// for, in kernels like these.
+    fn set_registers(
+        &mut self,
+        count: u32,
+        more: bool,
+        line: u32,
+        active: u32,
+        world: &mut World,
+    ) -> Result<Flow, LaneFault> {
+        if active != !0 {
+            let what = "setmaxnreg";
+            return Err((None, FaultKind::MemberMask { what, mask: !0, here: active }));
+        }
+        if (count < self.register_count) == more && count != self.register_count {
+            let text = format!("setmaxnreg from {} to {count} registers", self.register_count);
+            return Err((None, FaultKind::BadOperand(text)));
+        }
+        let free = &mut world.shared().free_registers;
+        let wanted = 32 * count.abs_diff(self.register_count);
+        match more {
+            true if wanted > *free => return Ok(Flow::Wait(Wait::Registers { free: *free, line })),
+            true => *free -= wanted,
+            false => *free += wanted,
+        }
+        self.register_count = count;
         Ok(Flow::Next)
     }
 }

@@ -8,7 +8,7 @@
 use crate::decode::Modifiers;
 use crate::exec::lanes::{narrow, wide};
 use crate::float::{
-    Round, bf16_to_f32, f16_to_f32, f64_to_bf16, f64_to_f16, f64_to_f32, fused, sum_to_odd,
+    NAN_F32, Round, bf16_to_f32, f16_to_f32, f64_to_bf16, f64_to_f16, f64_to_f32, fused, sum_to_odd,
 };
 use crate::ir::Lanes::{self, Narrow, Wide};
 use crate::ir::Ty;
@@ -64,6 +64,11 @@ fn maximum_nan(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { maximum(a, b) }
 }
 
+/// A result as the hardware writes it: there is one NaN.
+fn bits(x: f32) -> u32 {
+    if x.is_nan() { NAN_F32 } else { x.to_bits() }
+}
+
 fn near(x: f64) -> u32 {
     f64_to_f32(x, Round::Near)
 }
@@ -76,13 +81,13 @@ type Found32 = (crate::ir::Fn32, u8);
 
 fn exact32(op: &str, nan: bool) -> Option<Found32> {
     Some(match op {
-        "add" => (narrow!(|a, b| (f(a) + f(b)).to_bits()), 2),
-        "sub" => (narrow!(|a, b| (f(a) - f(b)).to_bits()), 2),
-        "mul" => (narrow!(|a, b| (f(a) * f(b)).to_bits()), 2),
+        "add" => (narrow!(|a, b| bits(f(a) + f(b))), 2),
+        "sub" => (narrow!(|a, b| bits(f(a) - f(b))), 2),
+        "mul" => (narrow!(|a, b| bits(f(a) * f(b))), 2),
         "fma" | "mad" => (narrow!(|a, b, c| near(fused(d(a), d(b), d(c)))), 3),
-        "div" => (narrow!(|a, b| (f(a) / f(b)).to_bits()), 2),
-        "rcp" => (narrow!(|a| (1.0 / f(a)).to_bits()), 1),
-        "sqrt" => (narrow!(|a| f(a).sqrt().to_bits()), 1),
+        "div" => (narrow!(|a, b| bits(f(a) / f(b))), 2),
+        "rcp" => (narrow!(|a| bits(1.0 / f(a))), 1),
+        "sqrt" => (narrow!(|a| bits(f(a).sqrt())), 1),
         "neg" => (narrow!(|a| a ^ 0x8000_0000), 1),
         "abs" => (narrow!(|a| a & 0x7FFF_FFFF), 1),
         "copysign" => (narrow!(|a, b| a & 0x8000_0000 | b & 0x7FFF_FFFF), 2),

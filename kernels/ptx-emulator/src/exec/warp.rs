@@ -19,6 +19,9 @@ use crate::exec::wgmma::Groups;
 use crate::exec::world::World;
 use crate::ir::{Code, Inst, Op, Reg};
 
+/// Registers of a processor.
+const REGISTERS: u32 = 65_536;
+
 /// Why a warp stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
@@ -59,6 +62,8 @@ pub(crate) struct Warp {
     pub(crate) copies: Copies,
     pub(crate) stores: Stores,
     pub(crate) products: Groups,
+    /// Registers that a thread may use, as `setmaxnreg` counts them.
+    pub(crate) register_count: u32,
     pub(crate) local: Vec<u8>,
     pub(crate) local_written: Vec<bool>,
     pub(crate) steps: u64,
@@ -84,6 +89,7 @@ impl Warp {
             copies: Copies::default(),
             stores: Stores::default(),
             products: Groups::default(),
+            register_count: 0,
             local: vec![0; local],
             local_written: vec![false; local],
             steps: 0,
@@ -108,6 +114,7 @@ impl Warp {
         self.copies = Copies::default();
         self.stores = Stores::default();
         self.products = Groups::default();
+        self.register_count = ((REGISTERS / (32 * place.warps)) & !7).min(256);
         self.local_written.fill(false);
         self.steps = 0;
     }
