@@ -287,7 +287,7 @@ mod tests {
         let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return Ok(()) };
         let _lock = Lock::take(Path::new(&dir))?;
         println!("\nlocked");
-        std::thread::sleep(std::time::Duration::from_secs(60));
+        std::thread::sleep(Duration::from_secs(60));
         Ok(())
     }
 
