@@ -47,18 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     known_clusters("--hold-out", &args.hold_out, &[])?;
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
     let options = args.reading.options();
-    let mut sizes = vec![0u64; paths.len()];
-    each_row(&paths, &options, &mut Teller::new("counted"), &mut |file, record| {
-        sizes[file] += 1;
-        if let Some(held) = args.hold_out.iter().find(|held| is_of(&record, held)) {
-            let (path, row) = (paths[file].display(), record.row);
-            return Err(bad_input(format!(
-                "{path}: row {row} is of the cluster {held}, which is held out; leave the file out \
-                 of the mixture"
-            )));
-        }
-        Ok(())
-    })?;
+    let sizes = sizes(&args, &paths, &options)?;
     let rates = match weights {
         Some(weights) => Rates::Weights(weights),
         None if args.temperature == 1.0 => Rates::Proportional { cap: args.cap },
@@ -94,6 +83,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         println!("{:>9} of {} rows of {file}", count["drawn"], count["rows"]);
     }
     Ok(())
+}
+
+/// Rows of each file; refuses rows of held-out clusters.
+fn sizes(args: &Args, paths: &[PathBuf], options: &ReadOptions) -> anyhow::Result<Vec<u64>> {
+    let mut sizes = vec![0u64; paths.len()];
+    each_row(paths, options, &mut Teller::new("counted"), &mut |file, record| {
+        sizes[file] += 1;
+        if let Some(held) = args.hold_out.iter().find(|held| is_of(&record, held)) {
+            let (path, row) = (paths[file].display(), record.row);
+            return Err(bad_input(format!(
+                "{path}: row {row} is of the cluster {held}, which is held out; leave the file out \
+                 of the mixture"
+            )));
+        }
+        Ok(())
+    })?;
+    Ok(sizes)
 }
 
 /// Writes the drawn rows in their order; how many different ones each file gives. Rows wait in a file: in
