@@ -15,7 +15,8 @@ fn f53_without_a_cuda_device_training_says_why_in_one_line() {
         return;
     };
     let desk = desk();
-    let (out, err) = desk.run("train --model model --data rows.json --backend cuda --out run", 2);
+    let (out, err) =
+        desk.run("train --model model --data rows.json --lora-rank 4 --backend cuda --out run", 2);
     let lines: Vec<&str> = err.lines().filter(|line| line.contains("CUDA")).collect();
     assert_eq!(lines.len(), 1, "{err}");
     assert!(lines[0].contains("--backend cuda: ") && lines[0].contains(&why), "{err}");

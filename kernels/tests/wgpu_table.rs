@@ -165,11 +165,14 @@ fn regions_larger_than_a_binding_are_bound_in_windows() {
             let case = (op.draw)(&mut Draw::new(seed, Size::Small));
             let expected = Expected::of(&case).unwrap();
             // Twice the longest slot, so that every operand fits, and not more than the weights call for.
-            let slots = case.inputs.iter().map(|(slot, _)| 4 * slot.len).max().unwrap_or(0);
+            let operands = case.inputs.iter().map(|(slot, _)| slot.len);
+            let operands = operands.chain(case.outputs.iter().map(|(_, slot)| slot.len));
+            let slots = 4 * operands.max().unwrap_or(0).max(case.sizes.len(Region::Scratch));
             let most = (2 * slots).max(case.weights().bytes() + 64).next_multiple_of(512) + 512;
             windows += Region::ALL.iter().filter(|&&r| 4 * case.sizes.len(r) > most).count();
             let mut wgpu = Wgpu::with_binding_limit(gpu.clone(), case.weights(), most).unwrap();
-            for verdict in compare(&op, &case, &expected, &mut wgpu).unwrap() {
+            let verdicts = compare(&op, &case, &expected, &mut wgpu);
+            for verdict in verdicts.unwrap_or_else(|e| panic!("{} {}: {e}", op.name, case.shape)) {
                 assert!(verdict.passes(), "seed {seed}: {verdict:?}");
             }
         }

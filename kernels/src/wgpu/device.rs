@@ -87,13 +87,11 @@ impl Gpu {
         let (lost, uncaptured) = (trouble.clone(), trouble.clone());
         device.set_device_lost_callback(move |_, message| {
             let message = message.trim().trim_end_matches('.');
-            note(
-                &lost,
-                format!(
-                    "the graphics device was lost ({message}): its driver was reset or the card taken \
-                     away. What was saved is safe; go on with --resume"
-                ),
-            );
+            // What failed before, on the way to the loss, is no longer of interest.
+            *lock(&lost) = Some(format!(
+                "the graphics device was lost ({message}): its driver was reset or the card taken \
+                 away. What was saved is safe; go on with --resume"
+            ));
         });
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             note(&uncaptured, describe(&error));
