@@ -4,6 +4,7 @@
 //! is compared with the core's reference by the op table in [`ops`].
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,11 @@ use paddock_core::reference::Reference;
 use paddock_core::weights::Weights;
 
 pub mod cpu;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod cuda;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[path = "cuda_absent.rs"]
+pub mod cuda;
 pub mod ops;
 pub mod wgpu;
 
@@ -45,7 +51,8 @@ impl std::str::FromStr for Kind {
             "reference" => Ok(Kind::Reference),
             "reference64" => Ok(Kind::Reference64),
             _ => Err(Error::Device(format!(
-                "unknown back-end \"{name}\"; expected auto, cpu, wgpu, cuda, reference or reference64"
+                "unknown back-end \"{name}\"; expected auto, cpu, wgpu, cuda, reference or \
+                 reference64"
             ))),
         }
     }
@@ -89,6 +96,8 @@ pub enum Device {
     Cpu(usize, Option<cpu::simd::Level>),
     /// A graphics adapter.
     Wgpu(Arc<wgpu::Gpu>),
+    /// An NVIDIA card.
+    Cuda(Rc<cuda::Gpu>),
     /// The reference in f32.
     Reference,
     /// The reference in f64.
@@ -102,10 +111,7 @@ impl Device {
             Kind::Auto => Device::open(automatic().0, options),
             Kind::Cpu => Ok(Device::Cpu(options.threads, options.level)),
             Kind::Wgpu => Ok(Device::Wgpu(wgpu::Gpu::open(options)?)),
-            Kind::Cuda => Err(Error::Device(String::from(
-                "this version has no CUDA back-end; use --backend wgpu for a graphics card, or \
-                 --backend cpu",
-            ))),
+            Kind::Cuda => Ok(Device::Cuda(cuda::Gpu::open(options)?)),
             Kind::Reference => Ok(Device::Reference),
             Kind::Reference64 => Ok(Device::Reference64),
         }
@@ -124,6 +130,7 @@ impl Device {
         Ok(match self {
             Device::Cpu(threads, level) => Box::new(cpu::Cpu::new(weights, *threads, *level)?),
             Device::Wgpu(gpu) => Box::new(wgpu::Wgpu::on(gpu.clone(), weights)?),
+            Device::Cuda(gpu) => Box::new(cuda::Cuda::on(gpu.clone(), weights)),
             Device::Reference => Box::new(Reference::<f32>::new(weights)),
             Device::Reference64 => Box::new(Reference::<f64>::new(weights)),
         })
@@ -141,13 +148,13 @@ pub fn open<'w>(
 
 /// Which back-end [`Kind::Auto`] stands for on this machine, and why.
 pub fn automatic() -> (Kind, String) {
-    let why = "graphics cards are used on request (--backend wgpu), not by themselves";
+    let why = "graphics cards are used on request (--backend cuda or wgpu), not by themselves";
     (Kind::Cpu, String::from(why))
 }
 
-/// What CUDA finds on this machine, in words.
+/// What CUDA finds on this machine, in words: the driver and each device, or why there is none.
 pub fn describe_cuda() -> String {
-    String::from("not in this version; an NVIDIA card is reached through --backend wgpu")
+    cuda::describe_devices().join("; ")
 }
 
 /// The machine as a person would want it in a report: processor, cores, SIMD levels.

@@ -1,6 +1,8 @@
 //! Attention on an NVIDIA GPU: first its errors against f64, then its times.
 //!
-//! `cargo run --release -p paddock-kernels --example bench_cuda_attention [check|time]`
+//! `cargo run --release -p paddock-kernels --example bench_cuda_attention [check|time|all] [FOLDER]`
+//!
+//! FOLDER: where other texts of the Hopper kernels are, to be tried in their place.
 
 #[path = "../../src/cuda/attention_tiles.rs"]
 mod attention_tiles;
@@ -109,18 +111,22 @@ impl Attention {
         let room = |count: usize| DeviceBuffer::<u16>::zeroed(count * s.d);
         let width = if s.d <= 64 { 64 } else { 128 };
         let row = 2 * width;
-        let kernel = |name: &str, threads, shared| {
+        let of = |path: Path, name: &str, threads, shared| {
             gpu.kernel(&format!("attention_{name}{}_{width}", path.suffix()), threads, shared)
         };
-        let kernels = match path {
-            Path::Portable => [
-                kernel("forward", 128, 256 * row)?,
-                kernel("backward_query", 128, 384 * row + 512)?,
-                kernel("backward_key", 256, 384 * row + 1024)?,
-            ],
-            Path::Hopper => [
-                kernel("forward", 256, 384 * row)?,
-                kernel("backward_query", 256, 576 * row + 512)?,
+        let kernel = |name: &str, threads, shared| of(path, name, threads, shared);
+        let forward = || of(Path::Portable, "forward", 128, 256 * row);
+        let query = || of(Path::Portable, "backward_query", 128, 384 * row + 512);
+        let kernels = match (path, width) {
+            (Path::Portable, _) => {
+                [forward()?, query()?, kernel("backward_key", 256, 384 * row + 1024)?]
+            }
+            (Path::Hopper, 64) => {
+                [forward()?, query()?, kernel("backward_key", 256, 512 * row + 1024)?]
+            }
+            (Path::Hopper, _) => [
+                kernel("forward", 256, 448 * row)?,
+                kernel("backward_query", 256, 512 * row + 512)?,
                 kernel("backward_key", 256, 512 * row + 1024)?,
             ],
         };
@@ -346,7 +352,16 @@ fn main() -> Outcome<()> {
     println!("{}", gpu.name);
     let mut paths = vec![Path::Portable];
     if gpu.hopper {
-        gpu.load(&HOPPER)?;
+        match std::env::args().nth(2) {
+            None => gpu.load(&HOPPER)?,
+            Some(folder) => {
+                paths.clear();
+                for name in ["attention_forward.ptx", "attention_backward.ptx"] {
+                    let path = std::path::Path::new(&folder).join(name);
+                    gpu.load(&[&std::fs::read_to_string(path)?])?;
+                }
+            }
+        }
         paths.push(Path::Hopper);
     }
     if what != "time" {

@@ -118,7 +118,7 @@ fn plain_jobs() -> Vec<Job> {
         job("adamw", "adamw", &nc, per(N * C, 1024, 256), |b| {
             let lists = [0; 4].map(|_| b.wide(N * C));
             let numbers = [0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 0.7, 1e-8, 0.99].map(Arg::F32);
-            [lists.to_vec(), vec![long(N * C)], numbers.to_vec()].concat()
+            [lists.to_vec(), vec![b.narrow(N * C), long(N * C)], numbers.to_vec()].concat()
         }),
     ]
 }
@@ -219,34 +219,19 @@ fn tiled_jobs() -> Vec<Job> {
     let (mut jobs, query, key) = (Vec::new(), "qwqqwqkk", "kkwqwqkk");
     for d in [64, 128] {
         let row = 2 * d;
-        for (file, stem, by_key, launch, pointers) in [
-            ("attention_forward", "attention_forward", false, (128, 256 * row), "qwqkk"),
-            (
-                "attention_backward",
-                "attention_backward_query",
-                false,
-                (128, 384 * row + 512),
-                query,
-            ),
-            ("attention_backward", "attention_backward_key", true, (256, 384 * row + 1024), key),
-            ("sm90/attention_forward", "attention_forward_sm90", false, (256, 384 * row), "qwqkk"),
-            (
-                "sm90/attention_backward",
-                "attention_backward_query_sm90",
-                false,
-                (256, 576 * row + 512),
-                query,
-            ),
-            (
-                "sm90/attention_backward",
-                "attention_backward_key_sm90",
-                true,
-                (256, 512 * row + 1024),
-                key,
-            ),
-        ] {
+        let (there, back) = ("attention_forward", "attention_backward");
+        let mut add = |file, stem: &str, by_key, launch, pointers| {
             jobs.push(tiled(file, stem, d, by_key, launch, pointers));
+        };
+        add(there, "attention_forward", false, (128, 256 * row), "qwqkk");
+        add(back, "attention_backward_query", false, (128, 384 * row + 512), query);
+        add(back, "attention_backward_key", true, (256, 384 * row + 1024), key);
+        let (there, back) = ("sm90/attention_forward", "sm90/attention_backward");
+        if d == 128 {
+            add(there, "attention_forward_sm90", false, (256, 448 * row), "qwqkk");
+            add(back, "attention_backward_query_sm90", false, (256, 512 * row + 512), query);
         }
+        add(back, "attention_backward_key_sm90", true, (256, 512 * row + 1024), key);
     }
     jobs
 }

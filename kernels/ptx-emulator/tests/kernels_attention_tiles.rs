@@ -145,7 +145,9 @@ fn check(v: &Visibility, keys: usize, s: Sizes, seed: u64, written: &[bool]) -> 
         e.out.assert(&found, true, 2e-6, kernel);
         (out, lse, found)
     };
-    forward("forward_sm90", 256, 384 * row);
+    if width(s) == 128 {
+        forward("forward_sm90", 256, 448 * row);
+    }
     let (out, lse, found) = forward("forward", 128, 256 * row);
     if v.blocks.is_empty() {
         return run;
@@ -165,8 +167,11 @@ fn check(v: &Visibility, keys: usize, s: Sizes, seed: u64, written: &[bool]) -> 
         e.dv.assert(&run.gpu.read_u16(dv, rows * s.d), true, 2e-5, kernels[1]);
     };
     backward(["backward_query", "backward_key"], 128, [384 * row + 512, 384 * row + 1024]);
-    let kernels = ["backward_query_sm90", "backward_key_sm90"];
-    backward(kernels, 256, [576 * row + 512, 512 * row + 1024]);
+    let (query, threads, rows) = match width(s) {
+        64 => ("backward_query", 128, 384),
+        _ => ("backward_query_sm90", 256, 512),
+    };
+    backward([query, "backward_key_sm90"], threads, [rows * row + 512, 512 * row + 1024]);
     run
 }
 
@@ -220,15 +225,15 @@ fn pieces_that_continue_a_cache() {
     }
 }
 
-/// A root and two children, one query in each row.
-fn batch(lengths: [u32; 3]) -> Batch {
+/// A root and two children; the row `kept` has a loss.
+fn batch(lengths: [u32; 3], kept: u32) -> Batch {
     let [a, b, c] = lengths;
     let segments = vec![
         Segment { start: 0, len: a, parent: None },
         Segment { start: a, len: b, parent: Some(0) },
         Segment { start: a + b, len: c, parent: Some(0) },
     ];
-    let entries = vec![Entry { position: 3, target: 1, weight: 1.0 }];
+    let entries = vec![Entry { position: kept, target: 1, weight: 1.0 }];
     let forest = Forest { tokens: vec![1; (a + b + c) as usize], segments, entries };
     Batch::from_forest(&forest, 10).expect("a forest")
 }
@@ -236,41 +241,53 @@ fn batch(lengths: [u32; 3]) -> Batch {
 #[test]
 fn every_line_of_attention_is_reached() {
     for d in [64, 128] {
-        let batch = batch([150, 70, 40]);
         let s = Sizes { heads: 2, kv: 1, d };
-        let run = check(&batch.all, 260, s, 5, &[true; 260]);
+        let run = check(&batch([150, 70, 40], 3).all, 260, s, 5, &[true; 260]);
         println!("260 rows, 2 heads of {d}: {}", run.counters);
-        // Of the kept rows most keys are seen by nobody.
-        let kept = check(&batch.kept, 260, s, 5, &[true; 260]).unreached;
-        for ((kernel, lines), (_, others)) in run.unreached.iter().zip(&kept) {
-            let never: Vec<&u32> = lines.iter().filter(|line| others.contains(line)).collect();
-            assert!(never.is_empty(), "{kernel} {d}: lines {never:?} never ran");
+        let mut never = run.unreached;
+        // One query, which sees one to five whole blocks; most keys are seen by nobody.
+        for kept in [3, 63, 127, 191, 255, 319] {
+            let one = check(&batch([320, 1, 1], kept).kept, 322, s, 5, &[true; 322]).unreached;
+            for ((_, lines), (_, others)) in never.iter_mut().zip(&one) {
+                lines.retain(|line| others.contains(line));
+            }
+        }
+        for (kernel, lines) in never {
+            assert_eq!(lines, [0_u32; 0], "{kernel} {d}: these lines never ran");
         }
     }
 }
 
-/// The first fault of a kernel whose text was changed, over 256 rows.
+/// The first fault of a kernel whose text was changed, over tiles of one to four blocks.
 fn fault(source: &str, kernel: &str) -> FaultKind {
-    let batch = batch([254, 1, 1]);
+    let forests = [[128, 128, 40], [30, 5, 5]];
+    let found = forests.into_iter().find_map(|lengths| fault_in(source, kernel, lengths));
+    found.unwrap_or_else(|| panic!("a change went unnoticed in {kernel}"))
+}
+
+fn fault_in(source: &str, kernel: &str, lengths: [u32; 3]) -> Option<FaultKind> {
+    let batch = batch(lengths, 3);
+    let keys = lengths.iter().sum();
     let mut gpu = Gpu { machine: Machine::new(DeviceConfig::hopper()) };
     let (tables, pointers, threads, shared) = match kernel {
         "attention_forward_128" => (tiles::by_query(&batch.all), 5, 128, 65_536),
-        "attention_forward_sm90_128" => (tiles::by_query(&batch.all), 5, 256, 98_304),
+        "attention_forward_sm90_128" => (tiles::by_query(&batch.all), 5, 256, 114_688),
         "attention_backward_query_128" => (tiles::by_query(&batch.all), 8, 128, 98_816),
-        "attention_backward_query_sm90_128" => (tiles::by_query(&batch.all), 8, 256, 147_968),
-        "attention_backward_key_sm90_128" => (tiles::by_key(&batch.all, 256), 8, 256, 132_096),
-        _ => (tiles::by_key(&batch.all, 256), 8, 256, 99_328),
+        "attention_backward_query_sm90_128" => (tiles::by_query(&batch.all), 8, 256, 131_584),
+        "attention_backward_key_sm90_128" => (tiles::by_key(&batch.all, keys), 8, 256, 132_096),
+        _ => (tiles::by_key(&batch.all, keys), 8, 256, 99_328),
     };
-    let mut args: Vec<Arg> = (0..pointers).map(|_| Arg::U64(gpu.u16s(&[0; 256 * 128]))).collect();
+    let mut args: Vec<Arg> = (0..pointers).map(|_| Arg::U64(gpu.u16s(&[0; 296 * 128]))).collect();
     args.push(Arg::U64(gpu.u32s(tables.tiles.as_flattened())));
     args.push(Arg::U64(gpu.u32s(tables.entries.as_flattened())));
     args.push(Arg::U64(gpu.u64s(&tables.masks)));
     args.extend([Arg::U32(1), Arg::U32(1), Arg::U32(128), Arg::F32(1.0)]);
-    let shape = Shape { grid: [1, 2, 1], block: [threads, 1, 1], shared };
+    let grid = [1, tables.tiles.len() as u32, 1];
+    let shape = Shape { grid, block: [threads, 1, 1], shared };
     match gpu.try_launch(source, kernel, shape, &args) {
-        Err(LaunchError::Fault(fault)) => fault.kind,
+        Err(LaunchError::Fault(fault)) => Some(fault.kind),
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("the change went unnoticed in {kernel}"),
+        Ok(_) => None,
     }
 }
 
@@ -292,12 +309,13 @@ fn a_missing_wait_or_barrier_is_found() {
         };
         let waits = changed("cp.async.wait_group 0;", "cp.async.wait_group 9;");
         let barriers = changed("bar.sync 0;", "bar.warp.sync -1;");
-        let fences = changed("fence.proxy.async;", "");
+        let fences = changed("fence.proxy.async.shared::cta;", "");
         let products = changed("wgmma.wait_group.sync.aligned 0;", "");
         for (place, from, to) in waits.chain(barriers).chain(fences).chain(products) {
             let at = body.match_indices(from).nth(place).expect("counted").0;
             let (before, after) = body.split_at(at);
             let text = format!("{head}.entry {kernel}({before}{to}{}", &after[from.len()..]);
+            println!("{kernel}: {from} {place}");
             let found = fault(&text, kernel);
             assert!(
                 matches!(

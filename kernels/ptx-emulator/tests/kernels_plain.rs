@@ -236,8 +236,9 @@ fn adamw_is_the_formula() {
         let [p, g, m] = [0, 1, 2].map(|_| numbers.f32s(count));
         let v: Vec<f32> = numbers.f32s(count).iter().map(|x| x * x).collect();
         let [p_p, p_g, p_m, p_v] = [&p, &g, &m, &v].map(|list| gpu.f32s(list));
+        let p_copy = gpu.room(2 * count);
         let mut args = vec![Arg::U64(p_p), Arg::U64(p_g), Arg::U64(p_m), Arg::U64(p_v)];
-        args.push(Arg::U64(count as u64));
+        args.extend([Arg::U64(p_copy), Arg::U64(count as u64)]);
         args.extend(numbers_of([
             scale,
             beta1,
@@ -260,6 +261,9 @@ fn adamw_is_the_formula() {
             expected[1].push(first);
             expected[2].push(second);
         }
+        let rounded: Vec<u16> =
+            gpu.read_f32(p_p, count).iter().map(|&x| bf16::from_f32(x).to_bits()).collect();
+        assert_eq!(gpu.read_u16(p_copy, count), rounded);
         for (address, expected, what) in
             [(p_p, &expected[0], "param"), (p_m, &expected[1], "m"), (p_v, &expected[2], "v")]
         {

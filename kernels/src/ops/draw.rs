@@ -124,10 +124,11 @@ impl Draw {
         }
         let n_kv_heads = self.int(1, 3);
         let n_heads = n_kv_heads * self.int(1, 3);
-        let head_dim = match self.int(0, 3) {
+        let head_dim = match self.int(0, 4) {
             0 => 2 * self.int(1, 9),
             1 => 48,
             2 => 64,
+            3 => 128,
             _ => 2 * self.int(1, 70),
         };
         Heads { n_heads, n_kv_heads, head_dim }
@@ -201,9 +202,15 @@ impl Draw {
         if self.coin() { Rows::All } else { Rows::Kept }
     }
 
-    /// Working space that both the reference and the back-ends find large enough.
+    /// Working space that both the reference and the back-ends find large enough: twice what the op
+    /// itself needs, for what a kernel may keep besides.
     pub fn scratch(&mut self, len: u64) {
-        self.sizes.grow(Region::Scratch, len);
+        self.sizes.grow(Region::Scratch, 2 * len + 64);
+    }
+
+    /// Extents, half the time all multiples of 8: what kernels for matrix units take.
+    pub fn even<const K: usize>(&mut self, extents: [u32; K]) -> [u32; K] {
+        if self.coin() { extents.map(|x| x.next_multiple_of(8)) } else { extents }
     }
 
     /// The finished case.

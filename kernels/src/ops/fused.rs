@@ -19,12 +19,13 @@ enum Loss {
 
 fn loss(d: &mut Draw, which: Loss) -> Case {
     let (vocab, dim) = (d.extent(90, 300), d.extent(50, 100));
+    let [vocab, dim] = d.even([vocab, dim]);
     let (batch, w) = (d.batch(vocab), d.matrix(vocab, dim));
     let (m, e) = (batch.kept(), batch.entries());
     let inp = d.input(Acts, m * u64::from(dim));
     let (nll, lse) = (d.output("nll", Stats, e), d.output("lse", Stats, m));
     let coeff = d.input(Stats, e);
-    d.scratch(u64::from(vocab) * m.max(1));
+    d.scratch(2 * u64::from(vocab) * m.max(1) + 4);
     let shape = format!("{m} rows, {e} entries, {vocab} x {dim}");
     let flops = 2.0 * m as f64 * area(vocab, dim) as f64;
     if which == Loss::Forward {
@@ -58,7 +59,9 @@ pub(super) fn linear_cross_entropy(d: &mut Draw) -> Case {
 
 /// A frozen or trained matrix with an adapter.
 fn adapter(d: &mut Draw, o: u32, i: u32) -> (Mat, LoraMats, u32) {
-    let (w, rank) = (d.matrix(o, i), d.int(1, 20));
+    let w = d.matrix(o, i);
+    let rank =
+        if o.is_multiple_of(8) && i.is_multiple_of(8) { 8 * d.int(1, 3) } else { d.int(1, 20) };
     let (a, b) = (d.input(Params, area(rank, i)), d.input(Params, area(o, rank)));
     let mats = LoraMats { a: Mat::trained(a, rank, i), b: Mat::trained(b, o, rank), scale: 0.5 };
     (w, mats, rank)
@@ -67,6 +70,7 @@ fn adapter(d: &mut Draw, o: u32, i: u32) -> (Mat, LoraMats, u32) {
 fn lora(d: &mut Draw, back: bool) -> Case {
     let mut batch = d.batch(9);
     let (o, i) = (d.extent(60, 300), d.extent(60, 300));
+    let [o, i] = d.even([o, i]);
     let (w, mats, rank) = adapter(d, o, i);
     let dropout = d.coin().then(|| Dropout { rows: Rows::All, ..mask(d) });
     batch.kept_rows.clear();

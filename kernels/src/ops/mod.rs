@@ -9,6 +9,11 @@
 //! implementation) and on the back-end. The back-end's largest error may be at most twice that of the
 //! plain implementation, plus a few roundings of the largest value (or of the terms, where they cancel): on
 //! tiny cases the plain loop is sometimes exact by luck. Ops that only move numbers must be exact.
+//!
+//! A back-end that stores activations in bf16 ([`Storage`]) is compared on numbers that are bf16 already,
+//! with a plain implementation that rounds what it stores to bf16 too ([`Rounding`]). Added to twice its
+//! error are then half a unit in the last place of the largest value where the output itself is bf16, and
+//! the op's [`Op::narrow`] roundings, where kernels round operands of an inner product.
 
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
@@ -21,6 +26,7 @@ use paddock_core::weights::{Dtype, Weight, WeightView, Weights};
 pub mod draw;
 mod fused;
 mod measure;
+mod storage;
 mod table;
 pub mod whole;
 
@@ -29,6 +35,7 @@ use draw::Size;
 
 pub use draw::Draw;
 pub use measure::{Speed, measure};
+pub use storage::{Rounding, Storage};
 pub use table::table;
 
 /// One op (or pair of arguments of one) in the table.
@@ -40,6 +47,9 @@ pub struct Op {
     /// Size of the terms that may cancel in an output (0: they do not): a gradient that is zero in
     /// exact arithmetic is only as small as the roundings of its terms.
     pub terms: f64,
+    /// Roundings to bf16, in units of 2^-8 of the largest value or term, that a back-end with 16-bit
+    /// operands makes on the way to a result (probabilities before they meet the values, say).
+    pub narrow: f64,
     /// Draws a case.
     pub draw: fn(&mut Draw) -> Case,
 }
@@ -147,7 +157,7 @@ pub struct Verdict {
     pub shape: String,
     /// Largest error of the back-end against f64.
     pub error: f64,
-    /// Largest error of the plain f32 implementation.
+    /// Largest error of the plain implementation.
     pub plain: f64,
     /// Largest value.
     pub largest: f64,
@@ -162,17 +172,26 @@ impl Verdict {
     }
 }
 
-/// What a case should give, and what a plain f32 implementation gives.
+/// What a case should give, and what a plain implementation gives.
 pub struct Expected {
+    storage: Storage,
     truth: Vec<Vec<f64>>,
     plain: Vec<Vec<f32>>,
 }
 
 impl Expected {
-    /// Runs a case on both references.
+    /// Runs a case on both references, for a back-end that stores everything in f32.
     pub fn of(case: &Case) -> Result<Expected> {
-        let plain = case.run(&mut Reference::<f32>::new(case.weights()))?;
-        Ok(Expected { truth: case.truth()?, plain })
+        Expected::stored(case, Storage::F32)
+    }
+
+    /// Runs a case ([`Case::stored`] in the same way) on both references, for a back-end of this storage.
+    pub fn stored(case: &Case, storage: Storage) -> Result<Expected> {
+        let plain = match storage {
+            Storage::F32 => case.run(&mut Reference::<f32>::new(case.weights()))?,
+            Storage::Bf16 => case.run(&mut Rounding::new(case.weights()))?,
+        };
+        Ok(Expected { storage, truth: case.truth()?, plain })
     }
 }
 
@@ -183,10 +202,11 @@ pub fn verify(
     size: Size,
     report: &mut dyn FnMut(Verdict),
 ) -> Result<()> {
+    let storage = Storage::of(&*device.backend(Weights::default())?);
     for op in table() {
         for seed in seeds.clone() {
-            let case = (op.draw)(&mut Draw::new(seed, size));
-            let expected = Expected::of(&case)?;
+            let case = (op.draw)(&mut Draw::new(seed, size)).stored(storage);
+            let expected = Expected::stored(&case, storage)?;
             let mut backend = device.backend(case.weights())?;
             compare(&op, &case, &expected, &mut *backend)?.into_iter().for_each(&mut *report);
         }
@@ -203,12 +223,17 @@ pub fn compare(
 ) -> Result<Vec<Verdict>> {
     let found = case.run(backend)?;
     let mut verdicts = Vec::new();
-    for (i, (output, _)) in case.outputs.iter().enumerate() {
+    for (i, (output, slot)) in case.outputs.iter().enumerate() {
         let truth = &expected.truth[i];
         let error = distance(&found[i], truth);
         let plain = distance(&expected.plain[i], truth);
         let largest = truth.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-        let allowed = 2.0 * plain + op.roundings * f64::from(f32::EPSILON) * largest.max(op.terms);
+        let terms = largest.max(op.terms);
+        let mut allowed = 2.0 * plain + op.roundings * f64::from(f32::EPSILON) * terms;
+        if expected.storage == Storage::Bf16 && op.roundings > 0.0 {
+            let last = if expected.storage.narrows(slot.region) { largest } else { 0.0 };
+            allowed += (last + op.narrow * terms) / 256.0;
+        }
         let shape = case.shape.clone();
         verdicts.push(Verdict { op: op.name, output, shape, error, plain, largest, allowed });
     }

@@ -12,8 +12,9 @@ use super::{Case, Op, fused};
 /// Every op. Roundings: 0 where numbers are only moved; 4 for a few operations an element; 16
 /// where sums of random length are taken in another order than the plain loop's.
 pub fn table() -> Vec<Op> {
-    let op = |name, roundings, draw| Op { name, roundings, terms: 0.0, draw };
-    let cancels = |name, roundings, draw| Op { name, roundings, terms: 1.0, draw };
+    let op = |name, roundings, draw| Op { name, roundings, terms: 0.0, narrow: 0.0, draw };
+    let cancels = |name, roundings, draw| Op { name, roundings, terms: 1.0, narrow: 0.0, draw };
+    let narrow = |narrow, op| Op { narrow, ..op };
     vec![
         op("add", 4.0, add),
         op("accumulate", 4.0, accumulate),
@@ -29,22 +30,26 @@ pub fn table() -> Vec<Op> {
         op("matmul_backward_weight", 16.0, matmul_backward_weight),
         op("rope_forward", 4.0, rope_forward),
         op("rope_backward", 4.0, rope_backward),
-        op("attention_forward", 16.0, attention_forward),
-        op("attention_forward decoding", 16.0, attention_decoding),
-        cancels("attention_backward", 32.0, attention_backward),
+        // Probabilities and their gradients meet the values as bf16.
+        narrow(1.0, op("attention_forward", 16.0, attention_forward)),
+        narrow(1.0, op("attention_forward decoding", 16.0, attention_decoding)),
+        narrow(2.0, cancels("attention_backward", 32.0, attention_backward)),
         op("swiglu_forward", 8.0, swiglu_forward),
         op("swiglu_backward", 8.0, swiglu_backward),
         op("dropout_forward", 4.0, dropout_forward),
         op("dropout_backward", 4.0, dropout_backward),
         op("linear_cross_entropy_forward", 16.0, fused::linear_cross_entropy_forward),
-        cancels("linear_cross_entropy_backward", 32.0, fused::linear_cross_entropy_backward),
-        cancels("linear_cross_entropy", 32.0, fused::linear_cross_entropy),
+        // Gradients of logits meet the weights as bf16.
+        narrow(2.0, cancels(LOSS_BACKWARD, 32.0, fused::linear_cross_entropy_backward)),
+        narrow(2.0, cancels("linear_cross_entropy", 32.0, fused::linear_cross_entropy)),
         op("norm_squared", 16.0, norm_squared),
         op("adamw", 8.0, adamw),
         op("lora_linear_forward", 16.0, fused::lora_linear_forward),
         op("lora_linear_backward", 32.0, fused::lora_linear_backward),
     ]
 }
+
+const LOSS_BACKWARD: &str = "linear_cross_entropy_backward";
 
 /// Two extents as a number of elements.
 pub(super) fn area(a: u32, b: u32) -> u64 {
@@ -134,6 +139,7 @@ fn rms_norm_backward(d: &mut Draw) -> Case {
     let (dout, out) = (d.input(ActGrads, area(n, dim)), d.input(Acts, area(n, dim)));
     let dinp = d.output("dinp", ActGrads, area(n, dim));
     let rstd = d.input(Stats, u64::from(n));
+    d.scratch(area(n, dim));
     let dweight = d.coin().then(|| d.output("dweight", Grads, u64::from(dim)));
     let run = call(move |x| {
         x.rms_norm_forward(out, rstd, inp, weight, 1e-5)?;
@@ -144,7 +150,7 @@ fn rms_norm_backward(d: &mut Draw) -> Case {
 
 /// n, O, I: thin, square or long in one direction.
 fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
-    match (d.size, d.int(0, 3)) {
+    let (n, o, i) = match (d.size, d.int(0, 3)) {
         (Size::Real, _) => (2048, 2048, 2048),
         (Size::Large, 0) => (d.extent(1, 400), d.int(4, 64), d.extent(1, 300)),
         (Size::Large, 1) => (d.extent(1, 300), d.extent(1, 400), d.int(4, 64)),
@@ -154,7 +160,9 @@ fn product_shape(d: &mut Draw) -> (u32, u32, u32) {
         (Size::Small, 1) => (d.int(1, 60), d.int(1, 400), d.int(1, 20)),
         (Size::Small, 2) => (d.int(360, 800), d.int(1, 40), d.int(1, 40)),
         (Size::Small, _) => (d.int(1, 40), d.int(1, 70), d.int(1, 70)),
-    }
+    };
+    let [o, i] = d.even([o, i]);
+    (n, o, i)
 }
 
 fn product_case(d: &mut Draw, (n, o, i): (u32, u32, u32), run: super::Call) -> Case {
@@ -279,7 +287,7 @@ fn attention_backward(d: &mut Draw) -> Case {
     let lse = d.input(Stats, n * u64::from(heads.n_heads));
     let dq = d.output("dq", ActGrads, q.len);
     let (dk, dv) = (d.output("dk", ActGrads, kv), d.output("dv", ActGrads, kv));
-    d.scratch(keys);
+    d.scratch(keys.max(n * u64::from(heads.n_heads)));
     let shape = format!("{n} queries, {keys} keys, {heads:?}");
     let flops = 14.0 * pairs(&batch, rows) * area(heads.n_heads, heads.head_dim) as f64;
     let run = call(move |x| {
@@ -335,6 +343,7 @@ fn dropout_backward(d: &mut Draw) -> Case {
 fn norm_squared(d: &mut Draw) -> Case {
     let n = flat(d);
     let (x, out) = (d.input(Grads, n), d.output("out", Stats, 1));
+    d.scratch(n.div_ceil(256) + 8);
     let run = call(move |b| b.norm_squared(out, x));
     d.case(Default::default(), format!("{n}"), 2.0 * n as f64, run)
 }

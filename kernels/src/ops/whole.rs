@@ -14,7 +14,7 @@ use paddock_core::slot::Region;
 use paddock_core::train::{Adam, Outcome, StepSettings, step};
 use paddock_core::weights::{Dtype, WeightView, Weights};
 
-use super::Verdict;
+use super::{Rounding, Storage, Verdict};
 use crate::Device;
 
 /// A random checkpoint in bf16 of a model with two layers and grouped heads.
@@ -39,6 +39,11 @@ impl Toy {
             rope: Rope { theta: 10_000.0, scaling: RopeScaling::Default },
             tied: false,
         };
+        Toy::of(config, seed)
+    }
+
+    /// The checkpoint of a seed in these shapes; it needs 64 positions.
+    pub fn of(config: Config, seed: u64) -> Toy {
         let tensors = tensors(&config).into_iter().enumerate().map(|(i, t)| {
             let random = Philox::new(seed, Stream::init(i as u16));
             let shift = if t.vector { 1.0 } else { 0.0 };
@@ -154,12 +159,17 @@ pub fn verify_steps(device: &Device, seed: u64, report: &mut dyn FnMut(Verdict))
     let methods = [("whole step, full", Method::Full), ("whole step, LoRA", lora(0.2))];
     for (op, method) in methods {
         let truth = toy.train(&mut Reference::<f64>::new(toy.weights()), method, 2)?;
-        let plain = toy.train(&mut Reference::<f32>::new(toy.weights()), method, 2)?;
         let mut backend = device.backend(toy.weights())?;
-        let rounding = match backend.element_bytes(Region::Acts) {
-            2 => 1.0 / 256.0,
-            _ => f64::from(f32::EPSILON),
+        let storage = Storage::of(&*backend);
+        let rounding = match storage {
+            Storage::Bf16 => 1.0 / 256.0,
+            Storage::F32 => f64::from(f32::EPSILON),
         };
+        let plain: &mut dyn Backend = match storage {
+            Storage::Bf16 => &mut Rounding::new(toy.weights()),
+            Storage::F32 => &mut Reference::<f32>::new(toy.weights()),
+        };
+        let plain = toy.train(plain, method, 2)?;
         let found = toy.train(&mut *backend, method, 2)?;
         let mut judge = |output, found: &[f32], plain: &[f32], truth: &[f32], roundings: f64| {
             let shape = String::from("2 layers, dim 48, 29 tokens");

@@ -106,6 +106,17 @@ fn packages_depend_on_whom_they_may() {
 }
 
 #[test]
+fn the_emulator_is_for_tests() {
+    for folder in members() {
+        for (section, package) in dependencies(&folder).expect("a Cargo.toml") {
+            let shipped =
+                package == "paddock-ptx-emulator" && !section.ends_with("dev-dependencies");
+            assert!(!shipped, "{folder}/Cargo.toml: the emulator in [{section}]");
+        }
+    }
+}
+
+#[test]
 fn manifests_are_read() {
     let text = "[package]\nname = \"x\"\n[dependencies]\na = \"1\"\nb.workspace = true\n# c = \"1\"\n\
                 [target.'cfg(unix)'.dev-dependencies]\nd = { path = \"d\" }\n[dependencies.e]\nversion = \"1\"\n";

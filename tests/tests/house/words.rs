@@ -6,7 +6,7 @@ use crate::source::{code, files, root, words};
 
 /// The only places where the compiler's checks may be set aside; each says why in a SAFETY comment,
 /// which clippy demands.
-const UNSAFE: [&str; 15] = [
+const UNSAFE: [&str; 16] = [
     // A mapped file.
     "cli/src/model/mmap.rs",
     // The allocator that limits templates.
@@ -15,7 +15,9 @@ const UNSAFE: [&str; 15] = [
     "kernels/src/cpu/simd.rs",
     "kernels/src/cpu/simd/",
     "kernels/src/cpu/tiles.rs",
-    // Calls of the CUDA driver that cust does not declare, and a bench of kernels on the device.
+    // Launches and raw memory of the CUDA driver, calls that cust does not declare, and a bench of
+    // kernels on the device.
+    "kernels/src/cuda/driver.rs",
     "kernels/src/cuda/tensor_map.rs",
     "kernels/examples/bench_cuda_matmul/",
     // Compiled kernels handed back to the graphics driver that made them.

@@ -1,0 +1,266 @@
+//! Regions, the bf16 copy of trained parameters, frozen weights, and the batch's tables on the device.
+
+use std::time::{Duration, Instant};
+
+use half::bf16;
+use paddock_core::error::{Error, Result};
+use paddock_core::plan::RegionSizes;
+use paddock_core::slot::{Region, Slot};
+use paddock_core::weights::{Dtype, Mat, MatData, Weight, Weights};
+
+use super::device::Gpu;
+use super::driver::{Buffer, PIECE};
+use crate::Preparing;
+
+/// Bytes of one element as kernels address it.
+pub const fn stored_bytes(region: Region) -> u64 {
+    match region {
+        Region::Acts | Region::ActGrads | Region::Kv => 2,
+        _ => 4,
+    }
+}
+
+/// A frozen tensor on the device: as products read it (bf16) and as norms do (f32), each uploaded at its
+/// first use.
+#[derive(Default)]
+struct Frozen {
+    narrow: Option<Buffer>,
+    wide: Option<Buffer>,
+}
+
+/// All device memory of one back-end.
+pub struct Memory {
+    regions: [Option<Buffer>; 8],
+    lens: [u64; 8],
+    /// Params in bf16: what products read.
+    compute: Option<Buffer>,
+    frozen: Vec<Frozen>,
+    /// Bytes of frozen tensors sent so far, and the time that it took.
+    sent: (u64, Duration),
+    tables: Option<Buffer>,
+}
+
+impl Memory {
+    /// Empty memory beside `tensors` frozen ones.
+    pub fn new(tensors: usize) -> Memory {
+        Memory {
+            regions: Default::default(),
+            lens: [0; 8],
+            compute: None,
+            frozen: (0..tensors).map(|_| Frozen::default()).collect(),
+            sent: Default::default(),
+            tables: None,
+        }
+    }
+
+    /// Gives every region its memory, zeroed; refuses more than the device has free.
+    pub fn reserve(&mut self, gpu: &Gpu, sizes: &RegionSizes) -> Result<()> {
+        // The old memory goes before the new one comes.
+        self.regions = Default::default();
+        self.compute = None;
+        self.lens = [0; 8];
+        let bytes = |region: Region| sizes.len(region) * stored_bytes(region);
+        let copy = 2 * sizes.len(Region::Params);
+        let wanted = copy + Region::ALL.iter().map(|&r| bytes(r)).sum::<u64>();
+        let (free, total) = gpu.memory()?;
+        if wanted > free {
+            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            return Err(Error::Device(format!(
+                "{}: the plan needs {:.2} GiB, but {:.2} of {:.2} GiB are free; use a smaller \
+                 --micro-batch-tokens or --max-seq-len, --recompute layers, or --method lora",
+                gpu.name(),
+                gib(wanted),
+                gib(free),
+                gib(total)
+            )));
+        }
+        for region in Region::ALL.into_iter().filter(|&region| sizes.len(region) > 0) {
+            let name = format!("the region {region:?}");
+            self.regions[region as usize] = Some(zeroed(gpu, &name, bytes(region))?);
+            self.lens[region as usize] = sizes.len(region);
+        }
+        if copy > 0 {
+            self.compute = Some(zeroed(gpu, "the parameters in bf16", copy)?);
+        }
+        Ok(())
+    }
+
+    /// Elements of a region.
+    pub fn len(&self, region: Region) -> u64 {
+        self.lens[region as usize]
+    }
+
+    /// The address of a slot, which must lie inside its region. (An empty one has none that is read.)
+    pub fn at(&self, slot: Slot) -> Result<u64> {
+        let len = self.lens[slot.region as usize];
+        if slot.end() > len {
+            return Err(Error::OutOfRegion { region: slot.region, end: slot.end(), len });
+        }
+        let base = self.regions[slot.region as usize].as_ref().map_or(0, Buffer::address);
+        Ok(base + slot.offset * stored_bytes(slot.region))
+    }
+
+    /// The address of a slot of `Params` in the bf16 copy.
+    fn in_compute(&self, slot: Slot) -> Result<u64> {
+        self.at(slot)?;
+        Ok(self.compute.as_ref().map_or(0, Buffer::address) + 2 * slot.offset)
+    }
+
+    /// The address of a slot's copy in bf16, or 0 where there is none.
+    pub fn copy_of(&self, slot: Slot) -> Result<u64> {
+        if slot.region == Region::Params { self.in_compute(slot) } else { Ok(0) }
+    }
+
+    /// Brings the bf16 copy up to date after `slot` was written; other regions have none.
+    pub fn written(&self, gpu: &Gpu, slot: Slot) -> Result<()> {
+        if slot.region != Region::Params {
+            return Ok(());
+        }
+        super::convert::narrow(gpu, self.in_compute(slot)?, self.at(slot)?, slot.len)
+    }
+
+    /// dst = data.
+    pub fn upload(&self, gpu: &Gpu, dst: Slot, data: &[f32]) -> Result<()> {
+        let (at, len) = (self.at(dst)?, dst.len.min(data.len() as u64));
+        if stored_bytes(dst.region) == 4 {
+            let bytes: &[u8] = bytemuck::cast_slice(&data[..len as usize]);
+            send_bytes(gpu, at, bytes)?;
+        } else {
+            gpu.send(at, 2 * len, |start, piece| {
+                let values = data[start as usize / 2..].iter();
+                for (to, value) in piece.chunks_exact_mut(2).zip(values) {
+                    to.copy_from_slice(&bf16::from_f32(*value).to_le_bytes());
+                }
+            })?;
+        }
+        self.written(gpu, dst.first(len))
+    }
+
+    /// data = src, after everything before it.
+    pub fn download(&self, gpu: &Gpu, src: Slot, data: &mut [f32]) -> Result<()> {
+        let (at, len) = (self.at(src)?, src.len.min(data.len() as u64) as usize);
+        if stored_bytes(src.region) == 4 {
+            return gpu.read(bytemuck::cast_slice_mut(&mut data[..len]), at);
+        }
+        let mut narrow = vec![bf16::ZERO; len];
+        gpu.read(bytemuck::cast_slice_mut(&mut narrow), at)?;
+        data.iter_mut().zip(narrow).for_each(|(to, from)| *to = from.to_f32());
+        Ok(())
+    }
+
+    /// The address of a matrix in bf16, as products and embeddings read it.
+    pub fn matrix(&mut self, gpu: &Gpu, weights: &Weights<'_>, w: Mat) -> Result<u64> {
+        let handle = match w.data {
+            MatData::Trained(slot) if slot.region == Region::Params => {
+                return self.in_compute(slot);
+            }
+            MatData::Trained(slot) if stored_bytes(slot.region) == 2 => return self.at(slot),
+            MatData::Trained(slot) => return Err(unreadable("a matrix", slot)),
+            MatData::Frozen(handle) => handle,
+        };
+        let bytes = frozen_bytes(weights, handle, w)?;
+        let frozen = &mut self.frozen[handle.0 as usize].narrow;
+        if let Some(buffer) = frozen {
+            return Ok(buffer.address());
+        }
+        let started = Instant::now();
+        let buffer = gpu.allocate("a frozen weight", 2 * w.len())?;
+        match bytes {
+            (Dtype::Bf16, bytes) => send_bytes(gpu, buffer.address(), bytes)?,
+            (dtype, bytes) => send_converted(gpu, &buffer, dtype, bytes)?,
+        }
+        self.sent.0 += bytes.1.len() as u64;
+        self.sent.1 += started.elapsed();
+        if let Some(tell) = &gpu.progress {
+            let (done, total) = (self.sent.0 >> 20, Some(weights.bytes() >> 20));
+            tell(Preparing { what: "MiB of weights sent", done, total, spent: self.sent.1 });
+        }
+        Ok(frozen.insert(buffer).address())
+    }
+
+    /// The address of a vector in f32, as norms read it.
+    pub fn vector(&mut self, gpu: &Gpu, weights: &Weights<'_>, w: Mat) -> Result<u64> {
+        let handle = match w.data {
+            MatData::Trained(slot) if stored_bytes(slot.region) == 4 => return self.at(slot),
+            MatData::Trained(slot) => return Err(unreadable("a vector", slot)),
+            MatData::Frozen(handle) => handle,
+        };
+        frozen_bytes(weights, handle, w)?;
+        let frozen = &mut self.frozen[handle.0 as usize].wide;
+        if let Some(buffer) = frozen {
+            return Ok(buffer.address());
+        }
+        let buffer = gpu.allocate("a frozen vector", 4 * w.len())?;
+        let view = &weights.tensors[handle.0 as usize];
+        let values: Vec<f32> = (0..view.len()).map(|i| view.get(i)).collect();
+        send_bytes(gpu, buffer.address(), bytemuck::cast_slice(&values))?;
+        Ok(frozen.insert(buffer).address())
+    }
+
+    /// Sends the batch's tables; their memory grows to the largest so far.
+    pub fn set_tables(&mut self, gpu: &Gpu, words: &[u32]) -> Result<()> {
+        let bytes = 4 * words.len() as u64;
+        if self.tables.as_ref().is_none_or(|buffer| buffer.bytes() < bytes) {
+            self.tables = None;
+            let buffer = gpu.allocate("the batch's tables", bytes.next_power_of_two().max(1 << 16));
+            self.tables = Some(buffer?);
+        }
+        send_bytes(gpu, self.tables_at(0)?, bytemuck::cast_slice(words))
+    }
+
+    /// The address of word `word` of the batch's tables.
+    pub fn tables_at(&self, word: u64) -> Result<u64> {
+        let buffer = self.tables.as_ref().ok_or_else(|| {
+            Error::Device(String::from("cuda: an op needs a batch, and none was set"))
+        })?;
+        Ok(buffer.address() + 4 * word)
+    }
+}
+
+fn unreadable(what: &str, slot: Slot) -> Error {
+    Error::Device(format!("cuda: {what} cannot be read from the region {:?}", slot.region))
+}
+
+fn zeroed(gpu: &Gpu, why: &str, bytes: u64) -> Result<Buffer> {
+    let buffer = gpu.allocate(why, bytes)?;
+    gpu.fill(buffer.address(), 0, 1, buffer.bytes())?;
+    Ok(buffer)
+}
+
+fn send_bytes(gpu: &Gpu, to: u64, bytes: &[u8]) -> Result<()> {
+    gpu.send(to, bytes.len() as u64, |start, piece| {
+        let start = start as usize;
+        piece.copy_from_slice(&bytes[start..start + piece.len()]);
+    })
+}
+
+/// Element type and bytes of a frozen tensor, which must have the shape of `w`.
+fn frozen_bytes<'a>(weights: &'a Weights<'_>, handle: Weight, w: Mat) -> Result<(Dtype, &'a [u8])> {
+    match weights.get(handle) {
+        Some(view) if view.rows == w.rows && view.cols == w.cols => Ok((view.dtype, view.bytes)),
+        found => Err(Error::Weight {
+            name: found.map_or_else(|| format!("#{}", handle.0), |v| v.name.clone()),
+            found: found.map_or_else(|| "nothing".into(), |v| format!("{}x{}", v.rows, v.cols)),
+            expected: format!("{}x{}", w.rows, w.cols),
+        }),
+    }
+}
+
+/// Sends f32 or f16 numbers in pieces and converts each on the device.
+fn send_converted(gpu: &Gpu, to: &Buffer, dtype: Dtype, bytes: &[u8]) -> Result<()> {
+    if gpu.landing.borrow().is_none() {
+        gpu.landing.replace(Some(gpu.allocate("converting weights", PIECE as u64)?));
+    }
+    let landing = gpu.landing.borrow().as_ref().map_or(0, Buffer::address);
+    for (i, piece) in bytes.chunks(PIECE).enumerate() {
+        send_bytes(gpu, landing, piece)?;
+        let count = piece.len() as u64 / dtype.bytes();
+        let first = (i * PIECE) as u64 / dtype.bytes();
+        let out = to.address() + 2 * first;
+        match dtype {
+            Dtype::F32 => super::convert::narrow(gpu, out, landing, count)?,
+            _ => super::convert::half_to_narrow(gpu, out, landing, count)?,
+        }
+    }
+    Ok(())
+}
