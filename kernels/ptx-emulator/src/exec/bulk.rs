@@ -309,7 +309,7 @@ fn check_store(map: &TensorMap, at: [i32; 5]) -> Result<(), FaultKind> {
         );
     }
     let row = map.sizes[0] * u64::from(map.element.bytes());
-    if row % 16 != 0 && at[0] as u64 + u64::from(map.boxes[0]) > map.sizes[0] {
+    if !row.is_multiple_of(16) && at[0] as u64 + u64::from(map.boxes[0]) > map.sizes[0] {
         return bad("the box is cut at the end of rows that are no multiple of 16 bytes");
     }
     Ok(())
