@@ -140,8 +140,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The named template, or the one that the data's layout calls for, with the mapped columns.
-
+    /// [`template_for`] with the model's own chat template for conversations.
     fn with_columns(
         &self,
         file: &Path,

@@ -175,7 +175,8 @@ type Chosen = Vec<(String, Map<String, Value>)>;
 /// One of each source in turn until there are enough or none is left; of near twins the one that comes first
 /// in the order of the draw. Also how many were passed over.
 fn draw(args: &Args, candidates: &Candidates) -> (Chosen, usize) {
-    let mut order: Vec<((u64, u64), &str, &Map<String, Value>)> = Vec::new();
+    type Place<'a> = ((u64, u64), &'a str, &'a Map<String, Value>);
+    let mut order: Vec<Place<'_>> = Vec::new();
     for (source, queue) in &candidates.sources {
         order.extend(queue.iter().map(|(place, row)| (*place, source.as_str(), row)));
     }
