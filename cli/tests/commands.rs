@@ -150,6 +150,29 @@ fn f47_a_signal_saves_and_exits_with_130() {
     assert!(steps >= 1, "nothing was saved");
 }
 
+#[cfg(unix)]
+#[test]
+fn f16_a_file_cut_short_under_its_map_is_named() {
+    let desk = desk();
+    let args = format!("{TRAIN} --max-steps 1000000 --out run");
+    let child = desk
+        .command(&args)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("core-cli starts");
+    let begun = Instant::now();
+    while !desk.path("run/metrics.jsonl").is_file() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let weights = std::fs::File::options().write(true).open(desk.path("model/model.safetensors"));
+    weights.and_then(|file| file.set_len(0)).expect("the file is cut");
+    let ended = child.wait_with_output().expect("a child");
+    let words = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{words}");
+    assert!(words.contains("model.safetensors: the file became shorter"), "{words}");
+}
+
 #[test]
 fn threads_change_no_bit() {
     let desk = desk();

@@ -9,14 +9,17 @@ use memmap2::Mmap;
 /// Maps a whole file for reading.
 ///
 /// Weights are read in place, so the file must stay as it is while the model is open: if another
-/// program cuts it short, reading the lost part stops this program.
+/// program cuts it short, reading the lost part stops this program with a message that names the file.
 pub fn map(path: &Path) -> anyhow::Result<Mmap> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     // SAFETY: the map is read-only and private to this process. Bytes that change under it are read
     // as plain numbers, never as anything with invalid values; a file cut short raises SIGBUS, which
     // the documentation above says.
     let map = unsafe { Mmap::map(&file) };
-    map.with_context(|| format!("cannot map {} into memory", path.display()))
+    let map = map.with_context(|| format!("cannot map {} into memory", path.display()))?;
+    #[cfg(unix)]
+    super::cut_short::watch(&map, path);
+    Ok(map)
 }
 
 /// Gives the memory of a map back to the system; what is read again later comes from the file again.

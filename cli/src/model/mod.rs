@@ -2,6 +2,8 @@
 
 pub mod adapter;
 pub mod config_json;
+#[cfg(unix)]
+mod cut_short;
 pub mod export;
 pub mod folder;
 pub mod mmap;

@@ -1,0 +1,83 @@
+//! A mapped file that another program cuts short: reading the lost part raises SIGBUS, which would end this
+//! program without a word. Here it ends with one.
+
+use std::ffi::{c_int, c_void};
+use std::path::Path;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Maps that are watched at the same time; with more, the oldest are forgotten and go unnamed.
+const MAPS: usize = 256;
+
+/// One watched map. A signal handler reads these, so they are plain atomics.
+struct Watched {
+    start: AtomicUsize,
+    bytes: AtomicUsize,
+    name: AtomicPtr<u8>,
+    name_bytes: AtomicUsize,
+}
+
+static WATCHED: [Watched; MAPS] = [const {
+    Watched {
+        start: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+        name: AtomicPtr::new(std::ptr::null_mut()),
+        name_bytes: AtomicUsize::new(0),
+    }
+}; MAPS];
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// Watches the map of a file for the rest of the program.
+pub fn watch(map: &[u8], path: &Path) {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(install);
+    let place = &WATCHED[NEXT.fetch_add(1, Ordering::Relaxed) % MAPS];
+    // The handler may need the name at any time, so it is never given back.
+    let name: &'static mut [u8] = Box::leak(path.display().to_string().into_bytes().into());
+    place.bytes.store(0, Ordering::Release);
+    place.name_bytes.store(name.len(), Ordering::Relaxed);
+    place.name.store(name.as_mut_ptr(), Ordering::Relaxed);
+    place.start.store(map.as_ptr() as usize, Ordering::Relaxed);
+    place.bytes.store(map.len(), Ordering::Release);
+}
+
+fn install() {
+    // SAFETY: the structure is plain data for which zeros mean "nothing"; the handler has the signature that
+    // SA_SIGINFO asks for and calls only functions that a signal handler may call.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction =
+            handle as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut());
+    }
+}
+
+extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: the system gives the handler a valid siginfo_t.
+    let address = unsafe { (*info).si_addr() } as usize;
+    for place in &WATCHED {
+        let bytes = place.bytes.load(Ordering::Acquire);
+        let start = place.start.load(Ordering::Relaxed);
+        if address.wrapping_sub(start) >= bytes {
+            continue;
+        }
+        let (name, length) =
+            (place.name.load(Ordering::Relaxed), place.name_bytes.load(Ordering::Relaxed));
+        say(b"error: ".as_ptr(), 7);
+        say(name, length);
+        let why = b": the file became shorter while it was being read: another program cut or replaced it. What was \
+                    saved is safe; put the file back as it was and go on with --resume\n";
+        say(why.as_ptr(), why.len());
+        // SAFETY: ends the process without running anything of it.
+        unsafe { libc::_exit(1) };
+    }
+    // Not a map of ours: the signal does what it always did, when the instruction is tried again.
+    // SAFETY: sets the default action of this signal.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+fn say(text: *const u8, length: usize) {
+    // SAFETY: the bytes are static or leaked; write may be called by a signal handler.
+    let _ = unsafe { libc::write(2, text.cast(), length) };
+}
