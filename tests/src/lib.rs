@@ -3,6 +3,7 @@
 pub mod desk;
 pub mod forests;
 pub mod golden;
+pub mod parsers;
 pub mod toy;
 
 use std::path::PathBuf;

@@ -1,0 +1,56 @@
+//! Files that Paddock wrote itself, or a person did: settings, manifests, metrics.
+
+use std::cell::RefCell;
+
+use core_cli::run::checkpoint::Manifest;
+use core_cli::run::config::Layers;
+use core_cli::run::metrics;
+use core_cli::storage::RealStorage;
+
+use super::Parser;
+
+thread_local! {
+    static DESK: RefCell<tempfile::TempDir> =
+        RefCell::new(tempfile::tempdir().expect("a temporary folder"));
+}
+
+fn run_toml(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(layers) = Layers::new().file("RUN.toml", &text) {
+        _ = layers.build();
+    }
+}
+
+fn metrics_lines(bytes: &[u8]) {
+    DESK.with_borrow(|desk| {
+        let path = desk.path().join("metrics.jsonl");
+        std::fs::write(&path, bytes).expect("a file");
+        _ = metrics::read(&RealStorage, &path);
+    });
+}
+
+pub(super) fn parsers() -> Vec<Parser> {
+    vec![
+        Parser {
+            name: "run_toml",
+            read: run_toml,
+            seeds: &["examples/stories.toml"],
+            more: &[b"version = 1\nmodel = \"m\"\ndata = [\"a\", \"b\"]\n[columns]\nprompt = \"q\"\n"],
+        },
+        Parser {
+            name: "manifest",
+            read: |bytes| _ = Manifest::parse(bytes),
+            seeds: &[],
+            more: &[b"{\"format\":\"paddock-checkpoint\",\"version\":1,\"step\":7,\"files\":[{\"name\":\
+                      \"a\",\"bytes\":3,\"sha256\":\"00\"}],\"info\":{},\"checksum\":\"\"}"],
+        },
+        Parser {
+            name: "metrics",
+            read: metrics_lines,
+            seeds: &[],
+            more: &[b"{\"kind\":\"step\",\"step\":1,\"epoch\":0.1,\"loss\":2.5,\"lr\":0.001,\"grad_norm\":1.0,\
+                      \"rows\":4,\"tokens\":9,\"trained_tokens\":3,\"tokens_per_s\":10.0,\"elapsed_s\":0.5}\n\
+                      {\"kind\":\"eval\",\"step\":1,\"eval_loss\":2.0}\n"],
+        },
+    ]
+}
