@@ -1,5 +1,5 @@
 //! Every parser of bytes from outside: the kept corpus again, then some seconds of random changes with
-//! a fixed seed. `tests/fuzz` feeds the same parsers for as long as one likes, led by coverage.
+//! a fixed seed. `PADDOCK_FUZZ_SECONDS` feeds them for as long as one likes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use paddock_tests::parsers::mutate::Mutator;
 use paddock_tests::parsers::parser;
 
-/// How long each parser is fed. `PADDOCK_FUZZ_SECONDS` sets another time.
+/// How long each parser is fed.
 const SECONDS: u64 = 5;
 
-/// An input that takes longer than this hangs. The fuzzer's own limit is a second; here it is wide,
-/// since other tests run beside this one.
+/// An input that takes longer than this hangs. The limit is wide, since other tests run beside this one.
 const HANG_S: u64 = 60;
 
 fn seconds() -> u64 {

@@ -1,6 +1,5 @@
-//! Every parser of bytes from outside, as a function of bytes alone: what the fuzzer and the standard
-//! tests feed. A parser may refuse its input in any words; it must not panic, hang, or take memory
-//! beyond its bounds.
+//! Every parser of bytes from outside, as a function of bytes alone, which the tests feed with random
+//! changes of good input. A parser may refuse its input in any words; it must not panic or hang.
 
 use std::path::PathBuf;
 

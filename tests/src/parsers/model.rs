@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use core_cli::model::safetensors::header;
-use core_cli::model::{Adapter, ModelFolder, config_json};
+use paddock_cli::model::safetensors::header;
+use paddock_cli::model::{Adapter, ModelFolder, config_json};
 use paddock_datasets::tokenizer::Tokenizer;
 use paddock_datasets::tokenizer::settings::ConfigTexts;
 

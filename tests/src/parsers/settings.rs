@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 
-use core_cli::run::checkpoint::Manifest;
-use core_cli::run::config::Layers;
-use core_cli::run::metrics;
-use core_cli::storage::RealStorage;
+use paddock_cli::run::checkpoint::Manifest;
+use paddock_cli::run::config::Layers;
+use paddock_cli::run::metrics;
+use paddock_cli::storage::RealStorage;
 
 use super::Parser;
 
