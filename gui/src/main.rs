@@ -6,10 +6,17 @@ use std::process::ExitCode;
 use clap::Parser;
 use eframe::egui::{Theme, vec2};
 use paddock_cli::commands::{Cli, run};
+use paddock_cli::guard::{Guarded, watch_templates};
 use paddock_gui::app::App;
 use paddock_gui::engine::{AS_CLI, AS_RUN, Engine};
 
+/// With limits for templates, which may be a stranger's. A template that passes them ends the window (a run
+/// goes on), which is better than a machine without memory.
+#[global_allocator]
+static MEMORY: Guarded = Guarded;
+
 fn main() -> ExitCode {
+    watch_templates();
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let first = arguments.get(1).cloned().unwrap_or_default();
     if first == AS_CLI || first == AS_RUN {
