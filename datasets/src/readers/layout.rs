@@ -178,16 +178,20 @@ pub fn detect_layout(rows: &[Record]) -> (Layout, String) {
     let Some(first) = rows.first() else {
         return (Layout::Table, "there is no row to look at".to_string());
     };
-    let all = |name: &str| rows.iter().all(|row| row.get(name).is_some());
+    // Some rows may be broken: reading names them. What the first and most others have is the layout.
+    let most = |name: &str| {
+        let have = rows.iter().filter(|row| row.get(name).is_some()).count();
+        first.get(name).is_some() && 2 * have >= rows.len()
+    };
     let is_list = |name: &str| matches!(first.get(name), Some(Value::Array(_)));
-    if all("chosen") && all("rejected") {
+    if most("chosen") && most("rejected") {
         return (Layout::Preference, "rows have chosen and rejected".to_string());
     }
-    if all("definition") && all("positive_examples") && all("output") {
+    if most("definition") && most("positive_examples") && most("output") {
         let why = "rows come from a Super-NaturalInstructions task";
         return (Layout::SuperNaturalInstructions, why.to_string());
     }
-    if all("instruction") && is_list("instances") {
+    if most("instruction") && is_list("instances") {
         return (Layout::SelfInstructSeed, "rows have instruction and instances".to_string());
     }
     if is_list("conversations") {
@@ -196,11 +200,11 @@ pub fn detect_layout(rows: &[Record]) -> (Layout, String) {
     if is_list("messages") {
         return (Layout::Messages, "rows have a list called messages".to_string());
     }
-    if all("instruction") && all("output") {
+    if most("instruction") && most("output") {
         return (Layout::Alpaca, "rows have instruction and output".to_string());
     }
     for (prompt, answer) in PAIRS {
-        if all(prompt) && all(answer) {
+        if most(prompt) && most(answer) {
             return (Layout::PromptCompletion, format!("rows have {prompt} and {answer}"));
         }
     }
