@@ -29,7 +29,9 @@ const STORIES: Files = &[
 const REVIEWS: Files =
     &[("reviews.csv", include_bytes!("../../datasets/bundled/reviews/reviews.csv"))];
 const SEEDS: Files = &[("seeds.jsonl", include_bytes!("../../datasets/bundled/seeds/seeds.jsonl"))];
-
+const SENSITIVE: Files =
+    &[("sensitive.jsonl", include_bytes!("../../datasets/bundled/sensitive/sensitive.jsonl"))];
+const CHATS: Files = &[("chats.jsonl", include_bytes!("../../datasets/bundled/chats/chats.jsonl"))];
 const PROBES: Files = &[("probes.jsonl", ALL_PROBES.as_bytes())];
 const ALL_PROBES: &str = concat!(
     include_str!("../../datasets/bundled/probes/arithmetic.jsonl"),
@@ -49,11 +51,13 @@ const ALL_PROBES: &str = concat!(
 pub const MODELS: [(&str, &str); 1] =
     [("tiny", "a LLaMA of 2.8 million parameters that goes on telling a children's story")];
 /// Names of built-in data, with what they are.
-pub const DATA: [(&str, &str); 4] = [
+pub const DATA: [(&str, &str); 6] = [
     ("stories", "3,200 instructions about little stories, 200 to watch, 400 to judge by"),
     ("reviews", "956 product reviews, positive or negative"),
     ("seeds", "175 seed tasks of many kinds"),
     ("probes", "440 short questions of eleven kinds, to see what tuning costs"),
+    ("sensitive", "48 sensitive questions for judge: to be helped with or to be declined"),
+    ("chats", "20 conversations for judge, whose last question is to be answered"),
 ];
 
 /// Built-in rows by their role.
@@ -83,20 +87,18 @@ pub fn data(name: &str) -> anyhow::Result<Data> {
             let (validation, test) = (Some(file("validation.jsonl")), Some(file("test.jsonl")));
             Ok(Data { train: file("train.jsonl"), validation, test })
         }
-        "reviews" => {
-            let train = unpacked("reviews", REVIEWS)?.join("reviews.csv");
-            Ok(Data { train, validation: None, test: None })
-        }
-        "seeds" => {
-            let train = unpacked("seeds", SEEDS)?.join("seeds.jsonl");
-            Ok(Data { train, validation: None, test: None })
-        }
-        "probes" => {
-            let train = unpacked("probes", PROBES)?.join("probes.jsonl");
-            Ok(Data { train, validation: None, test: None })
-        }
+        "reviews" => one_file(name, REVIEWS),
+        "seeds" => one_file(name, SEEDS),
+        "probes" => one_file(name, PROBES),
+        "sensitive" => one_file(name, SENSITIVE),
+        "chats" => one_file(name, CHATS),
         _ => Err(unknown("data set", name, &DATA)),
     }
+}
+
+/// Data of one file without fixed sides.
+fn one_file(name: &str, files: Files) -> anyhow::Result<Data> {
+    Ok(Data { train: unpacked(name, files)?.join(files[0].0), validation: None, test: None })
 }
 
 /// A file's path as it is, or the training rows of built-in data.

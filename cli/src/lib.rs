@@ -3,6 +3,11 @@
 
 #![warn(missing_docs)]
 
+// First, because what it defines holds from here on.
+#[macro_use]
+mod say;
+
+pub mod answers;
 pub mod bundled;
 pub mod commands;
 pub mod data;

@@ -223,3 +223,16 @@ fn rows_are_converted_mixed_sampled_and_counted() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_reader_that_goes_away_ends_nothing_with_a_panic() {
+    let desk = desk();
+    for args in ["data template show cluster:sentiment", "data inspect --data rows.json", "doctor"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = desk.command(args);
+        let ended = command.stdout(writer).output().expect("it starts");
+        let err = String::from_utf8_lossy(&ended.stderr).to_string();
+        assert!(ended.status.code() == Some(0) && !err.contains("panicked"), "{args}: {err}");
+    }
+}

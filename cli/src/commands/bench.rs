@@ -12,7 +12,7 @@ use paddock_core::model::names::TensorSpec;
 use paddock_core::model::{LoraConfig, Method, Model, init, tensors};
 use paddock_core::null::Null;
 use paddock_core::philox::{Philox, Stream};
-use paddock_core::plan::{Capacity, Plan, Recompute};
+use paddock_core::plan::{Capacity, Plan};
 use paddock_core::train::{Adam, Outcome, Phase, StepSettings, Watch, step};
 use paddock_core::weights::{Dtype, WeightView, Weights};
 use paddock_kernels::ops::{self, Speed};
@@ -23,6 +23,7 @@ use crate::model::mmap::{forget, map};
 use crate::open::{Machine, backend, device};
 use crate::run::config;
 use crate::train::forecast::{peak_bytes, resident_bytes};
+use crate::train::session::recompute;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -63,8 +64,8 @@ struct TrainArgs {
     /// Rank of LoRA on all linear layers.
     #[arg(long, default_value_t = 16)]
     rank: u32,
-    /// Compute activations again instead of keeping them: off (faster) or layers (less memory).
-    #[arg(long, default_value = "off", value_parser = parse_recompute)]
+    /// Compute activations again instead of keeping them: off, cheap (norms and SwiGLU) or layers (least memory).
+    #[arg(long, default_value = "cheap", value_parser = parse_recompute)]
     recompute: config::Recompute,
     /// Steps measured, after one to warm up.
     #[arg(long, default_value_t = 3)]
@@ -111,7 +112,7 @@ fn bench_ops(args: &OpsArgs) -> anyhow::Result<()> {
 
 fn parse_recompute(text: &str) -> Result<config::Recompute, String> {
     serde_json::from_value(serde_json::Value::String(text.into()))
-        .map_err(|_| "expected off or layers".to_string())
+        .map_err(|_| "expected off, cheap or layers".to_string())
 }
 
 /// Runs the command.
@@ -255,11 +256,7 @@ fn measure(
     };
     let model = Model::new(config, method)?;
     let mut b = backend(&args.machine, weights.clone())?;
-    let recompute = match args.recompute {
-        config::Recompute::Off => Recompute::Nothing,
-        config::Recompute::Layers => Recompute::Layers,
-    };
-    let plan = Plan::new(&model, capacity, recompute, true, &*b);
+    let plan = Plan::new(&model, capacity, recompute(args.recompute), true, &*b);
     // Frozen weights stay in memory; those that are copied into parameters are given back.
     let frozen = if method == Method::Full { 0 } else { file.len() as u64 };
     let planned = resident_bytes() + frozen + plan.sizes.total_bytes(&*b);

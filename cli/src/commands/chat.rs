@@ -1,9 +1,12 @@
-//! `core-cli chat`: questions from the terminal, one at a time.
+//! `core-cli chat`: questions from the terminal.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use paddock_datasets::encode::prompt_tokens;
+use paddock_datasets::record::Record;
+use paddock_datasets::template::{Body, Template};
+use serde_json::{Value, json};
 
 use super::{Machine, Sampling};
 use crate::error::BadInput;
@@ -29,23 +32,47 @@ pub struct Args {
     machine: Machine,
 }
 
-/// Runs the command. Every question stands alone: the templates here teach single answers.
+/// What was said so far, where the template knows turns; empty where every question stands alone.
+type Turns = Vec<Value>;
+
+fn prompt(
+    opened: &Opened,
+    template: &Template,
+    turns: &Turns,
+    line: &str,
+) -> anyhow::Result<Vec<u32>> {
+    let rendered = if turns.is_empty() {
+        template.render_question(line, "")?
+    } else {
+        template.render_prompt(&Record::from_pairs([("messages", turns.clone().into())]))?
+    };
+    Ok(prompt_tokens(&opened.tokenizer, &rendered)?)
+}
+
+/// Runs the command. A chat template is given the whole conversation; to others every question stands alone,
+/// because they teach single answers.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = args.sampling.generation()?;
     let opened = Opened::open(&args.model, args.adapter.as_deref())?;
     let template =
         conversation_template(&opened, args.adapter.as_deref(), args.template.as_deref())?;
+    let keeps = matches!(template.body, Body::Chat(_));
     let mut voice = Voice::new(&opened, &args.machine, None)?;
     let signals = Signals::install()?;
     let (input, mut out) = (std::io::stdin(), std::io::stdout());
     let asks = input.is_terminal();
     if asks {
+        let turns = if keeps {
+            "The conversation is kept; /new begins another"
+        } else {
+            "Each question stands alone"
+        };
         eprintln!(
-            "Ask something and press Enter; an empty line or Ctrl-D ends. Each question stands alone. \
-             Template: {}.",
+            "Ask something and press Enter; an empty line or Ctrl-D ends. {turns}. Template: {}.",
             template.name
         );
     }
+    let mut turns = Turns::new();
     loop {
         if asks {
             eprint!("\n> ");
@@ -54,14 +81,31 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         if input.lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
             return Ok(());
         }
-        let prompt = prompt_tokens(&opened.tokenizer, &template.render_question(line.trim(), "")?)?;
+        let line = line.trim();
+        if keeps && line == "/new" {
+            turns.clear();
+            continue;
+        }
+        if keeps {
+            turns.push(json!({"role": "user", "content": line}));
+        }
+        let prompt = prompt(&opened, &template, &turns, line)?;
         let answer = voice.answer(&prompt, &settings, &mut |piece| {
             write!(out, "{piece}").and_then(|()| out.flush()).is_ok() && !signals.stop_requested()
         });
         match answer {
             Ok(answer) if answer.stop == Stop::Interrupted => return Ok(()),
-            Ok(_) => writeln!(out)?,
-            Err(e) if e.is::<BadInput>() => eprintln!("{e}"),
+            Ok(answer) => {
+                writeln!(out)?;
+                if keeps {
+                    turns.push(json!({"role": "assistant", "content": answer.text.trim()}));
+                }
+            }
+            Err(e) if e.is::<BadInput>() => {
+                turns.pop();
+                let hint = if turns.is_empty() { "" } else { "; /new begins another conversation" };
+                eprintln!("{e}{hint}");
+            }
             Err(e) => return Err(e),
         }
     }

@@ -53,7 +53,7 @@ enum Command {
     /// Have answers graded or compared by a model, an endpoint or a person.
     #[command(subcommand)]
     Judge(judge::Judge),
-    /// Answer one prompt.
+    /// Answer one prompt, or every row of a file.
     Generate(generate::Args),
     /// Talk with a model.
     Chat(chat::Args),
@@ -82,7 +82,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Sweep(args) => sweep::run(args),
         Command::Judge(command) => judge::run(command),
-        Command::Generate(args) => generate::run(args).map(|()| 0),
+        Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args).map(|()| 0),
         Command::Export(args) => export::run(args).map(|()| 0),
         Command::Data(command) => data::run(command),

@@ -20,7 +20,13 @@ pub struct Asked {
 }
 
 const QUESTION: [&str; 4] = ["question", "instruction", "prompt", "text"];
-const ANSWER: [&str; 5] = ["answer", "output", "response", "completion", "tuned"];
+/// Columns that hold an answer, the first of them that is there.
+pub const ANSWER: [&str; 5] = ["answer", "output", "response", "completion", "tuned"];
+
+/// What a row asks, without its `input`.
+pub fn question(record: &Record) -> Option<String> {
+    first(record, &QUESTION)
+}
 
 fn first(record: &Record, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| record.get(name).and_then(scalar_text))
@@ -37,7 +43,7 @@ fn pair(record: &Record) -> Option<(String, String)> {
             .collect();
         return Some((said?.join("\n\n"), part(last, "content")?));
     }
-    let mut question = first(record, &QUESTION)?;
+    let mut question = question(record)?;
     let input = record.get("input").and_then(scalar_text).filter(|t| !t.trim().is_empty());
     if let Some(input) = input {
         question.push_str(&format!("\n\n{input}"));

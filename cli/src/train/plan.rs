@@ -60,7 +60,7 @@ pub fn of_run(setup: &Setup, probes: bool) -> anyhow::Result<Planned> {
         config: setup.opened.folder.config.clone(),
         method: setup.method,
         capacity,
-        recompute: recompute(&setup.config),
+        recompute: recompute(setup.config.recompute),
         besides: plan.memory_bytes.saturating_sub(regions),
         weights: files.iter().map(|file| file.map.len() as u64).sum(),
         longest: facts.map(|f| u64::from(f.tokens)).max().unwrap_or(1),
@@ -111,7 +111,7 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
     let weights = 2 * config.params();
     let frozen = if method == Method::Full { 0 } else { weights };
     let besides = resident_bytes() + frozen;
-    let recompute = recompute(settings);
+    let recompute = recompute(settings.recompute);
     let shape = Shape { config, method, capacity, recompute, besides, weights, longest };
     let model = paddock_core::model::Model::new(shape.config.clone(), method)?;
     let sizes = shape.sizes(&*b)?;

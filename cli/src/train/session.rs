@@ -82,9 +82,10 @@ pub struct Scores {
 }
 
 /// What the settings call recomputation, in the core's words.
-pub fn recompute(config: &RunConfig) -> Recompute {
-    match config.recompute {
+pub fn recompute(chosen: config::Recompute) -> Recompute {
+    match chosen {
         config::Recompute::Off => Recompute::Nothing,
+        config::Recompute::Cheap => Recompute::Cheap,
         config::Recompute::Layers => Recompute::Layers,
     }
 }
@@ -95,7 +96,7 @@ impl<'a> Session<'a> {
         let c = &setup.config;
         let b = backend(&Machine::of(c), setup.opened.weights()?)?;
         let model = Model::new(setup.opened.folder.config.clone(), setup.method)?;
-        let plan = Plan::new(&model, capacity(setup), recompute(c), true, &*b);
+        let plan = Plan::new(&model, capacity(setup), recompute(c.recompute), true, &*b);
         let total_steps = setup.total_steps();
         let schedule = Schedule {
             kind: match c.lr_schedule {

@@ -102,3 +102,93 @@ fn the_models_own_chat_template_trains_and_answers() {
     let (_, err) = desk.run("generate --model model --template chat --prompt sky", 2);
     assert!(err.contains("this model has no chat template of its own"), "{err}");
 }
+
+#[test]
+fn every_row_of_a_file_is_answered_once_and_judged() {
+    let desk = desk();
+    let questions = [
+        json!({"instruction": "what is the sky", "output": "blue .", "kind": "colour"}),
+        json!({"messages": [
+            {"role": "user", "content": "what is the sky"}, {"role": "assistant", "content": "blue ."},
+            {"role": "user", "content": "what is snow"}]}),
+    ];
+    let lines = questions.each_ref().map(|row| format!("{row}\n"));
+    std::fs::write(desk.path("asked.jsonl"), lines.concat()).expect("a file");
+    let ask =
+        "generate --model model --template conversation --max-new-tokens 5 --data asked.jsonl";
+    let (_, err) = desk.run(&format!("{ask} --out said.jsonl"), 0);
+    assert!(err.contains("2 answers: said.jsonl"), "{err}");
+    let said = desk.json_lines("said.jsonl");
+    assert_eq!((&said[0]["reference"], &said[0]["kind"]), (&json!("blue ."), &json!("colour")));
+    assert!(said[0].get("output").is_none() && said[0]["answer"].is_string());
+    assert_eq!(said[1]["messages"].as_array().map(Vec::len), Some(4));
+    assert_eq!(said[1]["messages"][3]["role"], "assistant");
+
+    // The same command does nothing twice, and goes on behind a line that broke off.
+    let whole = desk.bytes("said.jsonl");
+    let first = whole.iter().position(|b| *b == b'\n').expect("a line") + 1;
+    std::fs::write(desk.path("said.jsonl"), &whole[..first + 20]).expect("a file");
+    let (_, err) = desk.run(&format!("{ask} --out said.jsonl"), 0);
+    assert!(err.contains("2 answers, 1 of them earlier"), "{err}");
+    assert_eq!(desk.bytes("said.jsonl"), whole);
+
+    // A file with answers of other settings or to other questions is left as it is.
+    let (_, err) = desk.run(&format!("{ask} --out said.jsonl --temperature 1"), 2);
+    assert!(err.contains("with other settings; name another file"), "{err}");
+    let (_, err) = desk.run(&format!("{ask} --out said.jsonl --limit 1"), 2);
+    assert!(err.contains("line 2 answers a question that is not among these"), "{err}");
+    assert_eq!(desk.bytes("said.jsonl"), whole);
+
+    let (_, err) =
+        desk.run(&ask.replace("conversation", "alpaca").replace("--data", "--out x --data"), 2);
+    assert!(
+        err.contains("row 1 is a conversation, and the template alpaca knows single questions"),
+        "{err}"
+    );
+    std::fs::write(desk.path("none.jsonl"), "{\"colour\": \"blue\"}\n").expect("a file");
+    let (_, err) =
+        desk.run("generate --model model --template alpaca --data none.jsonl --out x", 2);
+    assert!(err.contains("row 0 has no question"), "{err}");
+
+    let (out, _) =
+        desk.run("judge rate --answers said.jsonl --rubric safety --judge model --out j.jsonl", 0);
+    assert!(out.contains("2 rows") || out.contains("grade"), "{out}");
+}
+
+#[test]
+fn a_conversation_is_kept_where_the_template_knows_turns() {
+    let desk = desk();
+    let mut chat = desk
+        .command("chat --model model --template conversation --max-new-tokens 4")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let asked = "what is the sky\nwhat is snow\n/new\nwhat is snow\n";
+    let mut stdin = chat.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, asked.as_bytes()).expect("it reads");
+    drop(stdin);
+    let said = chat.wait_with_output().expect("it ends");
+    let said = String::from_utf8(said.stdout).expect("text");
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+
+    let turns = |turns: &[(&str, &str)]| -> Value {
+        turns.iter().map(|(role, text)| json!({"role": role, "content": text})).collect()
+    };
+    let rows = [
+        json!({"messages": turns(&[("user", "what is the sky"), ("assistant", said[0].trim()), ("user", "what is snow")])}),
+        json!({"messages": turns(&[("user", "what is snow")])}),
+    ];
+    let rows = rows.map(|row| format!("{row}\n")).concat();
+    std::fs::write(desk.path("turns.jsonl"), rows).expect("a file");
+    desk.run(
+        "generate --model model --template conversation --max-new-tokens 4 --data turns.jsonl --out said.jsonl",
+        0,
+    );
+    let answers = desk.json_lines("said.jsonl");
+    let last = |row: &Value| row["messages"].as_array().and_then(|t| t.last()).cloned();
+    for (row, heard) in answers.iter().zip(&said[1..]) {
+        assert_eq!(last(row).expect("a turn")["content"], heard.trim());
+    }
+}

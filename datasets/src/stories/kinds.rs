@@ -268,11 +268,13 @@ fn plot_question(told: &Told<'_>, teller: &mut Teller<'_>) -> Option<(String, Ve
     let asked = *teller.draws().pick(&all)?;
     let before = teller.seen;
     let question = teller.say(&asked.question, Extra::default());
-    let answers: Vec<String> = asked.answers.iter().map(|a| teller.phrase(a)).collect();
+    let answers: Vec<String> = asked.answers.iter().map(|a| with_article(&teller.phrase(a))).collect();
     // Whoever is named first in the question or answer was not in the story.
     // What is asked for must be in the story, word by word.
-    let stated =
-        |a: &String| has_word(told.text, a.trim_start_matches("the ").trim_start_matches("a "));
+    let stated = |a: &String| {
+        let articles = ["the ", "an ", "a "];
+        has_word(told.text, articles.iter().fold(a.as_str(), |a, it| a.trim_start_matches(it)))
+    };
     (teller.seen == before && answers.first().is_some_and(stated)).then_some((question, answers))
 }
 
@@ -301,6 +303,14 @@ fn listed(items: &[String]) -> String {
         [] => String::new(),
         [one] => one.clone(),
         [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// "a" at the beginning is "an" before a vowel.
+fn with_article(phrase: &str) -> String {
+    match phrase.strip_prefix("a ") {
+        Some(rest) if starts_with_vowel(Some(rest)) => format!("an {rest}"),
+        _ => phrase.to_string(),
     }
 }
 

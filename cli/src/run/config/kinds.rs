@@ -317,8 +317,10 @@ choice! {
 choice! {
     /// Whether activations are kept or computed again when they are needed.
     Recompute {
-        /// They are kept: faster.
+        /// They are kept.
         Off = "off",
+        /// Those of norms and of SwiGLU are computed again: about 1% of the time for a third of their memory.
+        Cheap = "cheap",
         /// Each layer's are computed again in the backward pass: less memory, the same bits.
         Layers = "layers",
     }

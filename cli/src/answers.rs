@@ -1,0 +1,183 @@
+//! Answers of a model to many questions, a line each, for `judge` and for people: what was answered stays when
+//! the work is stopped, and the same command goes on.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use paddock_datasets::encode::prompt_tokens;
+use paddock_datasets::record::{Record, scalar_text};
+use paddock_datasets::template::{Body, Compiled, Rendered, Template};
+use serde_json::{Map, Value, json};
+
+use crate::error::bad_input;
+use crate::eval::progress::{Interrupted, Progress};
+use crate::generate::{Generation, Stop, Voice};
+use crate::judge::rows::{ANSWER, question};
+use crate::open::Opened;
+use crate::run::signals::Signals;
+
+/// The column that says whose answer it is.
+pub const BY: &str = "answered_by";
+
+/// A question as it is put to the model.
+pub struct Question {
+    /// The row's columns, without an answer that the data gave: that is called `reference` here.
+    columns: Map<String, Value>,
+    /// What the model is given.
+    pub tokens: Vec<u32>,
+}
+
+/// Renders the questions of rows: columns of the usual names, or conversations in `messages`.
+///
+/// # Errors
+/// Names the row that has neither, or a conversation where the template knows no turns.
+pub fn questions(
+    records: Vec<Record>,
+    template: &Template,
+    opened: &Opened,
+) -> anyhow::Result<Vec<Question>> {
+    let compiled = template.compile()?;
+    let turns = matches!(template.body, Body::Chat(_));
+    let most = opened.folder.config.max_seq_len as usize;
+    let one = |record: Record| {
+        let row = record.row;
+        let (columns, rendered) = if record.get("messages").is_some() {
+            if !turns {
+                return Err(bad_input(format!(
+                    "row {row} is a conversation, and the template {} knows single questions only; \
+                     give --template chat (the model's own) or --template conversation",
+                    template.name
+                )));
+            }
+            conversation(record, &compiled)?
+        } else {
+            single(record, &compiled)?
+        };
+        let tokens = prompt_tokens(&opened.tokenizer, &rendered)?;
+        if tokens.len() >= most {
+            return Err(bad_input(format!(
+                "row {row} has {} tokens; this model takes up to {most} with the answer",
+                tokens.len()
+            )));
+        }
+        Ok(Question { columns, tokens })
+    };
+    records.into_iter().map(one).collect()
+}
+
+fn conversation(
+    mut record: Record,
+    compiled: &Compiled,
+) -> anyhow::Result<(Map<String, Value>, Rendered)> {
+    let rendered = compiled.render_prompt(&record)?;
+    let turns = record.columns.get_mut("messages").and_then(Value::as_array_mut);
+    let answered = turns.and_then(|turns| match turns.last() {
+        Some(last) if last["role"] == "assistant" => turns.pop(),
+        _ => None,
+    });
+    if let Some(answered) = answered {
+        record.columns.insert("reference".to_string(), answered["content"].clone());
+    }
+    Ok((record.columns, rendered))
+}
+
+fn single(record: Record, compiled: &Compiled) -> anyhow::Result<(Map<String, Value>, Rendered)> {
+    let asked = question(&record).ok_or_else(|| {
+        bad_input(format!(
+            "row {} has no question (a column instruction, question, prompt or text) and no messages",
+            record.row
+        ))
+    })?;
+    let input = record.get("input").and_then(scalar_text).unwrap_or_default();
+    let rendered = compiled.render_question(&asked, &input)?;
+    let mut columns = record.columns;
+    let given = ANSWER.iter().find_map(|name| columns.shift_remove(*name));
+    if let Some(given) = given {
+        columns.insert("reference".to_string(), given);
+    }
+    Ok((columns, rendered))
+}
+
+/// The row with its answer.
+fn answered(question: &Question, text: &str, stop: &str, by: &Value) -> Value {
+    let mut columns = question.columns.clone();
+    match columns.get_mut("messages").and_then(Value::as_array_mut) {
+        Some(turns) => turns.push(json!({"role": "assistant", "content": text})),
+        None => {
+            columns.insert("answer".to_string(), text.into());
+        }
+    }
+    columns.insert("stop".to_string(), stop.into());
+    columns.insert(BY.to_string(), by.clone());
+    Value::Object(columns)
+}
+
+/// How many of the questions `out` answers already. A last line that breaks off is taken away.
+///
+/// # Errors
+/// If the file answers other questions, or somebody else answered.
+fn done(out: &Path, questions: &[Question], by: &Value) -> anyhow::Result<usize> {
+    if !out.exists() {
+        return Ok(0);
+    }
+    let text = std::fs::read_to_string(out)?;
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    let other = |line: usize, what: &str| {
+        bad_input(format!(
+            "{} exists, and its line {line} {what}; name another file with --out, or take that one away",
+            out.display()
+        ))
+    };
+    let mut n = 0;
+    for (i, line) in text[..whole].lines().enumerate() {
+        let row: Value =
+            serde_json::from_str(line).map_err(|_| other(i + 1, "is no answer of this command"))?;
+        let Some(question) = questions.get(i) else {
+            return Err(other(i + 1, "answers a question that is not among these"));
+        };
+        if row[BY] != *by {
+            return Err(other(i + 1, "was answered by another model or with other settings"));
+        }
+        let said = match row["messages"].as_array().and_then(|turns| turns.last()) {
+            Some(turn) => turn["content"].as_str(),
+            None => row["answer"].as_str(),
+        };
+        let stop = row["stop"].as_str().unwrap_or_default();
+        if answered(question, said.unwrap_or_default(), stop, by) != row {
+            return Err(other(i + 1, "answers another question"));
+        }
+        n += 1;
+    }
+    if whole < text.len() {
+        OpenOptions::new().write(true).open(out)?.set_len(whole as u64)?;
+    }
+    Ok(n)
+}
+
+/// Answers what `out` does not answer yet. Returns how many it had answered before.
+pub fn run(
+    questions: &[Question],
+    voice: &mut Voice,
+    settings: &Generation,
+    by: &Value,
+    out: &Path,
+    progress: &mut Progress,
+    signals: &Signals,
+) -> anyhow::Result<usize> {
+    let before = done(out, questions, by)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(out)?;
+    progress.step(before)?;
+    for question in &questions[before..] {
+        let mut go_on = |_: &str| !signals.stop_requested();
+        let answer = voice.answer(&question.tokens, settings, &mut go_on)?;
+        if answer.stop == Stop::Interrupted {
+            return Err(Interrupted.into());
+        }
+        let line = answered(question, answer.text.trim(), answer.stop.word(), by);
+        file.write_all(format!("{line}\n").as_bytes())?;
+        progress.step(1)?;
+    }
+    file.sync_data()?;
+    Ok(before)
+}
