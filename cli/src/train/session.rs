@@ -23,7 +23,7 @@ use super::setup::Setup;
 use crate::model::mmap::forget;
 use crate::open::{Machine, backend};
 use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
-use crate::run::config::{self, LrSchedule, RunConfig};
+use crate::run::config::{self, LrSchedule};
 use crate::run::events;
 use crate::storage::Storage;
 

@@ -268,7 +268,8 @@ fn plot_question(told: &Told<'_>, teller: &mut Teller<'_>) -> Option<(String, Ve
     let asked = *teller.draws().pick(&all)?;
     let before = teller.seen;
     let question = teller.say(&asked.question, Extra::default());
-    let answers: Vec<String> = asked.answers.iter().map(|a| with_article(&teller.phrase(a))).collect();
+    let answers: Vec<String> =
+        asked.answers.iter().map(|a| with_article(&teller.phrase(a))).collect();
     // Whoever is named first in the question or answer was not in the story.
     // What is asked for must be in the story, word by word.
     let stated = |a: &String| {
