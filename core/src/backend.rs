@@ -116,6 +116,8 @@ pub struct AdamW {
     pub t: u32,
     /// Gradients are multiplied by this first (clipping).
     pub grad_scale: f64,
+    /// Seed of random rounding, where a back-end keeps parameters in so few bits that it is needed.
+    pub seed: u64,
 }
 
 /// A machine that computes. See the module's page for the contract.
@@ -127,6 +129,12 @@ pub trait Backend {
 
     /// Bytes of one element of `region` here (f32: 4; a GPU may keep activations in 2).
     fn element_bytes(&self, region: Region) -> u64;
+
+    /// Whether activations and their gradients are kept in a type of narrow range (f16): then the loss must be
+    /// scaled so that gradients neither vanish nor overflow.
+    fn has_narrow_range(&self) -> bool {
+        false
+    }
 
     /// Elements of [`Region::Scratch`] that this back-end wants for this model and batches up to
     /// `capacity`.

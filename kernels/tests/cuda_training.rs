@@ -6,15 +6,15 @@
 #[path = "common/cuda.rs"]
 mod cuda;
 
-use cuda::{AMPERE, HOPPER, device};
+use cuda::{AMPERE, Device as Card, HOPPER, TURING, device, device_with};
 use paddock_core::backend::Backend;
 use paddock_core::config::{Config, Rope, RopeScaling};
 use paddock_core::model::{LoraConfig, Method, Module};
 use paddock_core::reference::Reference;
-use paddock_kernels::Device;
 use paddock_kernels::cuda::Cuda;
-use paddock_kernels::ops::Rounding;
 use paddock_kernels::ops::whole::{Toy, Trained, distance, verify_steps};
+use paddock_kernels::ops::{Rounding, Storage};
+use paddock_kernels::{Device, Options, Precision};
 
 /// Widths that the kernels for tensor cores take.
 fn even() -> Config {
@@ -44,13 +44,13 @@ fn lora(rank: u32, dropout: f32) -> Method {
     Method::Lora(LoraConfig { rank, alpha: 8.0, dropout, targets, rank_stabilised: false })
 }
 
-fn check(capability: (u32, u32), config: Config, methods: &[Method]) {
-    let device = device(capability);
+fn check(device: &Card, config: Config, methods: &[Method]) {
     let toy = Toy::of(config, 5);
     for &method in methods {
         let run = |b: &mut dyn Backend| -> Trained { toy.train(b, method, 2).unwrap() };
         let truth = run(&mut Reference::<f64>::new(toy.weights()));
-        let plain = run(&mut Rounding::new(toy.weights()));
+        let storage = Storage::of(&Cuda::on(device.gpu.clone(), toy.weights()));
+        let plain = run(&mut Rounding::new(toy.weights(), storage));
         let found = run(&mut Cuda::on(device.gpu.clone(), toy.weights()));
         let again = run(&mut Cuda::on(device.gpu.clone(), toy.weights()));
         for (what, found, plain, truth) in [
@@ -71,17 +71,41 @@ fn check(capability: (u32, u32), config: Config, methods: &[Method]) {
 
 #[test]
 fn a_step_on_the_tensor_cores_equals_the_reference() {
-    check(AMPERE, even(), &[Method::Full, lora(8, 0.0)]);
+    check(&device(AMPERE), even(), &[Method::Full, lora(8, 0.0)]);
 }
 
 #[test]
 fn a_step_on_hopper_equals_the_reference() {
-    check(HOPPER, even(), &[Method::Full, lora(8, 0.0)]);
+    check(&device(HOPPER), even(), &[Method::Full, lora(8, 0.0)]);
 }
 
 #[test]
 fn a_step_of_odd_shapes_equals_the_reference() {
-    check(AMPERE, odd(), &[Method::Full, lora(3, 0.2)]);
+    check(&device(AMPERE), odd(), &[Method::Full, lora(3, 0.2)]);
+}
+
+/// A vocabulary that is no multiple of eight, as one with an added token: the head's products take columns
+/// behind it.
+#[test]
+fn a_step_of_an_odd_vocabulary_equals_the_reference() {
+    let config = Config { vocab_size: 101, ..even() };
+    check(&device(AMPERE), config.clone(), &[Method::Full, lora(8, 0.0)]);
+    check(&device(HOPPER), config.clone(), &[Method::Full, lora(8, 0.0)]);
+    check(&device(AMPERE), Config { tied: true, ..config }, &[Method::Full]);
+}
+
+#[test]
+fn a_step_in_f16_equals_the_reference() {
+    let options = Options { precision: Precision::F16, ..Options::default() };
+    check(&device_with(AMPERE, &options), even(), &[Method::Full, lora(8, 0.0)]);
+    check(&device_with(TURING, &Options::default()), even(), &[Method::Full, lora(8, 0.2)]);
+}
+
+#[test]
+fn a_step_with_parameters_in_bf16_equals_the_reference() {
+    let options = Options { narrow_parameters: true, ..Options::default() };
+    check(&device_with(AMPERE, &options), even(), &[Method::Full]);
+    check(&device_with(HOPPER, &options), odd(), &[Method::Full]);
 }
 
 /// What `core-cli verify --backend cuda` judges whole steps by.
