@@ -152,8 +152,8 @@ mod bench {
         let has = |word: &str| args.iter().any(|x| x == word);
         let model = Model::new(config(layers, args), method)?;
         let c = &model.config;
-        let table = c.vocab_size as usize * c.dim as usize;
-        let (all, ones) = (numbers(table + 64 * 400), vec![0x3F80; c.dim as usize]);
+        let count = c.vocab_size as usize * c.dim as usize;
+        let (all, ones) = (numbers(count + 64 * 400), vec![0x3F80; c.dim as usize]);
         let weights = weights(c, &all, &ones);
         let started = Instant::now();
         let precision = if has("f16") { Precision::F16 } else { Precision::Auto };

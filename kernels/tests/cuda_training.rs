@@ -89,9 +89,14 @@ fn a_step_of_odd_shapes_equals_the_reference() {
 #[test]
 fn a_step_of_an_odd_vocabulary_equals_the_reference() {
     let config = Config { vocab_size: 101, ..even() };
-    check(&device(AMPERE), config.clone(), &[Method::Full, lora(8, 0.0)]);
-    check(&device(HOPPER), config.clone(), &[Method::Full, lora(8, 0.0)]);
-    check(&device(AMPERE), Config { tied: true, ..config }, &[Method::Full]);
+    check(&device(HOPPER), config.clone(), &[Method::Full]);
+    let ampere = device(AMPERE);
+    check(&ampere, config.clone(), &[lora(8, 0.0)]);
+    check(&ampere, Config { tied: true, ..config }, &[Method::Full]);
+    // The kernel for any shape computes the few logits of decoding alone.
+    let launches = ampere.emulation.iter().flat_map(|emulation| emulation.launches());
+    let slow = launches.filter(|launch| launch.kernel == "matmul_any");
+    assert!(slow.map(|launch| launch.shape.grid[0]).max() <= Some(4));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Instant;
 
-use paddock_core::backend::{Backend, Write};
+use paddock_core::backend::Write;
 use paddock_core::batch::Batch;
 use paddock_core::config::Config;
 use paddock_core::forest::Forest;

@@ -4,11 +4,14 @@
 //!
 //! FOLDER: where other texts of the Hopper kernels are, to be tried in their place.
 
+#[path = "../../src/cuda/attention_groups.rs"]
+mod attention_groups;
 #[path = "../../src/cuda/attention_tiles.rs"]
 mod attention_tiles;
 mod device;
 
-use attention_tiles::{Tiles, heads_at_once};
+use attention_groups::heads_at_once;
+use attention_tiles::Tiles;
 use cust::memory::{CopyDestination, DeviceBuffer};
 use device::{Arg, Gpu, Kernel, Outcome, address};
 use half::bf16;

@@ -5,6 +5,8 @@ mod attention;
 mod common;
 #[path = "common/data.rs"]
 mod data;
+#[path = "../../src/cuda/attention_groups.rs"]
+mod groups;
 #[path = "../../src/cuda/attention_tiles.rs"]
 mod tiles;
 
@@ -102,7 +104,7 @@ impl Run {
         let scale = Arg::F32(1.0 / (d as f32).sqrt());
         let args: Vec<Arg> = pointers.chain(sizes).chain([scale]).collect();
         // With many tiles the heads come in groups.
-        let group = tiles::heads_at_once(heads as u32, tables.tiles.len() as u64, 1);
+        let group = groups::heads_at_once(heads as u32, tables.tiles.len() as u64, 1);
         let shape = Shape {
             grid: [group, tables.tiles.len() as u32, heads as u32 / group],
             block: [threads, 1, 1],

@@ -5,7 +5,7 @@ use paddock_core::batch::Rows;
 use paddock_core::error::{Error, Result};
 use paddock_core::slot::Slot;
 
-use super::attention_tiles::heads_at_once;
+use super::attention_groups::heads_at_once;
 use super::driver::Arg;
 use super::tables::TileTables;
 use super::{Cuda, args};

@@ -18,17 +18,6 @@ const COLUMNS: u32 = 64;
 /// The mask number of a block that needs none.
 const NO_MASK: u32 = u32::MAX;
 
-/// Launches have this many CTAs of a group of heads for each multiprocessor, before those of the next group:
-/// enough that the short tiles of one group fill the gaps that its long ones leave.
-const CTAS_EACH: u64 = 4;
-
-/// Heads whose tiles are worked on side by side; the others follow group by group (the grid's z axis). Few, so
-/// that what they read, keys and values of all tiles, stays in the L2 cache; so many that the device is full.
-pub fn heads_at_once(heads: u32, tiles: u64, processors: u32) -> u32 {
-    let fills = |&group: &u32| u64::from(group) * tiles >= CTAS_EACH * u64::from(processors);
-    (1..heads).filter(|group| heads.is_multiple_of(*group)).find(fills).unwrap_or(heads.max(1))
-}
-
 /// The three lists that the kernels read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tiles {

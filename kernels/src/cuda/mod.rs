@@ -28,6 +28,7 @@ use paddock_core::weights::{Mat, Weights};
 
 mod adamw;
 mod attention;
+mod attention_groups;
 mod attention_tiles;
 mod convert;
 mod device;
