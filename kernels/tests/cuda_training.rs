@@ -11,6 +11,7 @@ use paddock_core::backend::Backend;
 use paddock_core::config::{Config, Rope, RopeScaling};
 use paddock_core::model::{LoraConfig, Method, Module};
 use paddock_core::reference::Reference;
+use paddock_core::train::Outcome;
 use paddock_kernels::cuda::Cuda;
 use paddock_kernels::ops::whole::{Toy, Trained, distance, verify_steps};
 use paddock_kernels::ops::{Rounding, Storage};
@@ -104,6 +105,28 @@ fn a_step_in_f16_equals_the_reference() {
     let options = Options { precision: Precision::F16, ..Options::default() };
     check(&device_with(AMPERE, &options), even(), &[Method::Full, lora(8, 0.0)]);
     check(&device_with(TURING, &Options::default()), even(), &[Method::Full, lora(8, 0.2)]);
+}
+
+/// A loss scale that is too large is told as such, and changes nothing; any smaller one gives the same step.
+#[test]
+fn gradients_that_overflow_in_f16_are_told() {
+    let options = Options { precision: Precision::F16, ..Options::default() };
+    let device = device_with(AMPERE, &options);
+    let toy = Toy::of(even(), 5);
+    let run = |scale: f64| {
+        let mut cuda = Cuda::on(device.gpu.clone(), toy.weights());
+        toy.first_step(&mut cuda, scale).unwrap()
+    };
+    let (outcome, before) = run(2.0_f64.powi(40));
+    let Outcome::NotFinite { report, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(report.loss.is_finite() && !report.grad_norm.is_finite(), "{report:?}");
+    let [(small, one), (large, other)] = [256.0, 4096.0].map(run);
+    let (Outcome::Updated(small), Outcome::Updated(large)) = (small, large) else {
+        panic!("no update was made")
+    };
+    assert_eq!(small.loss, large.loss);
+    assert!((small.grad_norm / large.grad_norm - 1.0).abs() < 1e-3, "{small:?} {large:?}");
+    assert!(distance(&one, &before) > 1e-3 && distance(&one, &other) < 1e-3);
 }
 
 #[test]

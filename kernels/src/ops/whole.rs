@@ -86,8 +86,8 @@ impl Toy {
         Batch::from_forest(&Forest { tokens, segments, entries }, vocab)
     }
 
-    /// Trains `steps` steps of two micro-batches each, then decodes six tokens in three pieces.
-    pub fn train(&self, b: &mut dyn Backend, method: Method, steps: u64) -> Result<Trained> {
+    /// The model with its first values on the back-end, and two micro-batches.
+    fn begin(&self, b: &mut dyn Backend, method: Method) -> Result<(Model, Plan, [Batch; 2])> {
         let model = Model::new(self.config.clone(), method)?;
         let batches = [self.batch(1)?, self.batch(2)?];
         let capacity = Capacity {
@@ -103,6 +103,21 @@ impl Toy {
         init::init(b, &model, &self.weights(), 1)?;
         init::upload_rope(b, &model, &plan, 0)?;
         init::clear_optimizer(b, &model)?;
+        Ok((model, plan, batches))
+    }
+
+    /// The first step of full training with the loss scaled so, and the parameters after it.
+    pub fn first_step(&self, b: &mut dyn Backend, scale: f64) -> Result<(Outcome, Vec<f32>)> {
+        let (model, plan, batches) = self.begin(b, Method::Full)?;
+        let adam = Adam::default();
+        let settings = StepSettings { adam, lr: 2e-3, max_grad_norm: 1.0, step: 0, seed: 9 };
+        let outcome = scaled_step(b, &model, &plan, &batches, &settings, scale, &mut ())?;
+        Ok((outcome, init::read(b, model.params.all())?))
+    }
+
+    /// Trains `steps` steps of two micro-batches each, then decodes six tokens in three pieces.
+    pub fn train(&self, b: &mut dyn Backend, method: Method, steps: u64) -> Result<Trained> {
+        let (model, plan, batches) = self.begin(b, method)?;
         // In f16 gradients are computed with the loss scaled, and read with the scale taken out.
         let scale = if b.has_narrow_range() { 1024.0 } else { 1.0 };
         let mut losses = Vec::new();
