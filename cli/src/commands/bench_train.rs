@@ -198,11 +198,7 @@ fn measure(
     let device = device(&Machine { parameters: args.parameters, ..args.machine.clone() })?;
     let product = large_product(&device)?;
     let mut b = device.backend(weights.clone())?;
-    let recompute = match args.recompute {
-        config::Recompute::Off => Recompute::Nothing,
-        config::Recompute::Layers => Recompute::Layers,
-    };
-    let plan = Plan::new(&model, work.capacity, recompute, true, &*b);
+    let plan = Plan::new(&model, work.capacity, recompute(args), true, &*b);
     // Frozen weights stay in memory; those that are copied into parameters are given back.
     let frozen = if method == Method::Full { 0 } else { file.len() as u64 };
     let regions = plan.sizes.total_bytes(&*b);
@@ -230,11 +226,7 @@ fn measure(
     (1..=args.steps).try_for_each(|i| run(&mut *b, i, &mut phases))?;
     b.sync()?;
     let all_s = start.elapsed().as_secs_f64();
-    let mut null = Null::default();
-    for i in 1..=args.steps {
-        step(&mut null, &model, &plan, work.step(i), &settings, &mut ())?;
-    }
-    let flops = null.counts.matmul_flops + null.counts.attention_flops;
+    let flops = flops(&model, &plan, &work, args.steps)?;
     let (steps, tokens) = (args.steps as f64, work.tokens(1..=args.steps));
     let phase = |i: usize| phases.seconds[i] / steps;
     let mut found = json!({
@@ -256,16 +248,43 @@ fn measure(
         "device_bytes": regions + frozen,
         "loss": loss,
     });
-    if let Some(gflops) = product {
-        found["large_product_gflops"] = json!(gflops);
-        found["share_of_large_product"] = json!(flops / all_s / 1e9 / gflops);
-    }
-    if let Some((rows, tokens)) = work.pass {
-        let rows_per_s = steps * args.batch as f64 / all_s;
-        found["computed_tokens_per_s"] = json!(work.computed(1..=args.steps) as f64 / all_s);
-        found["rows_of_a_pass"] = json!(rows);
-        found["tokens_of_a_pass"] = json!(tokens);
-        found["three_passes_minutes"] = json!(3.0 * rows as f64 / rows_per_s / 60.0);
-    }
+    shares(&mut found, product, flops / all_s / 1e9);
+    rows_of(&mut found, &work, args, all_s);
     Ok(found)
+}
+
+fn recompute(args: &Args) -> Recompute {
+    match args.recompute {
+        config::Recompute::Off => Recompute::Nothing,
+        config::Recompute::Layers => Recompute::Layers,
+    }
+}
+
+/// Arithmetic operations of the measured steps.
+fn flops(model: &Model, plan: &Plan, work: &Work, steps: u64) -> anyhow::Result<f64> {
+    let mut null = Null::default();
+    let settings =
+        StepSettings { adam: Adam::default(), lr: 1e-4, max_grad_norm: 1.0, step: 0, seed: 1 };
+    for i in 1..=steps {
+        step(&mut null, model, plan, work.step(i), &settings, &mut ())?;
+    }
+    Ok(null.counts.matmul_flops + null.counts.attention_flops)
+}
+
+/// What a large product reaches on this device, and the share of it.
+fn shares(found: &mut serde_json::Value, product: Option<f64>, gflops: f64) {
+    if let Some(large) = product {
+        found["large_product_gflops"] = json!(large);
+        found["share_of_large_product"] = json!(gflops / large);
+    }
+}
+
+/// What the steps say of a pass over the rows, if there are rows.
+fn rows_of(found: &mut serde_json::Value, work: &Work, args: &Args, all_s: f64) {
+    let Some((rows, tokens)) = work.pass else { return };
+    let rows_per_s = args.steps as f64 * args.batch as f64 / all_s;
+    found["computed_tokens_per_s"] = json!(work.computed(1..=args.steps) as f64 / all_s);
+    found["rows_of_a_pass"] = json!(rows);
+    found["tokens_of_a_pass"] = json!(tokens);
+    found["three_passes_minutes"] = json!(3.0 * rows as f64 / rows_per_s / 60.0);
 }
