@@ -4,7 +4,7 @@
 //! `bench_cuda METHOD LAYERS TOKENS [STEPS] [WORDS]`: METHOD is lora or full; `cheap` computes norms and SwiGLU
 //! again in the backward pass, `narrow` keeps parameters in bf16, `f16` computes in f16. The width is that of
 //! LLaMA-7B; `8b` takes that of Llama-3-8B, `tiny` that of a model of three million parameters, `odd` LLaMA-7B's
-//! with a vocabulary of 32,001.
+//! with a vocabulary of 32,001. `bench_cuda launches` measures what it costs to queue a kernel.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 fn main() {}
@@ -20,18 +20,18 @@ fn main() {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod bench {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
-    use paddock_core::backend::Backend;
+    use paddock_core::backend::{Backend, Write};
     use paddock_core::batch::Batch;
     use paddock_core::config::{Config, Rope, RopeScaling};
     use paddock_core::error::Result;
     use paddock_core::forest::{Entry, Forest, Segment};
     use paddock_core::model::{LoraConfig, Method, Model, Module, init, tensors};
-    use paddock_core::plan::{Capacity, Plan, Recompute};
-    use paddock_core::slot::Region;
+    use paddock_core::plan::{Capacity, Plan, Recompute, RegionSizes};
+    use paddock_core::slot::{Region, Slot};
     use paddock_core::train::{Adam, StepSettings, scaled_step};
-    use paddock_core::weights::{Dtype, WeightView, Weights};
+    use paddock_core::weights::{Dtype, Mat, Weight, WeightView, Weights};
     use paddock_kernels::cuda::{Cuda, Gpu};
     use paddock_kernels::{Options, Precision};
 
@@ -135,7 +135,40 @@ mod bench {
         Ok(())
     }
 
+    /// Microseconds that queueing a kernel takes, one after the other on next to no numbers: whichever is more,
+    /// the processor's part or the card's.
+    fn launches() -> Result<()> {
+        const COUNT: u32 = 5_000;
+        let numbers = numbers(64 * 64);
+        let bytes = bytemuck::cast_slice(&numbers);
+        let (name, dtype, rows, cols) = (String::from("small"), Dtype::Bf16, 64, 64);
+        let mut weights = Weights::default();
+        weights.push(WeightView { name, dtype, rows, cols, bytes });
+        let mut cuda = Cuda::on(Gpu::open(&Options::default())?, weights);
+        let mut sizes = RegionSizes::default();
+        sizes.grow(Region::Acts, 2 * 64 * 64);
+        cuda.reserve(&sizes)?;
+        let [inp, out] = [0, 64 * 64].map(|offset| Slot::new(Region::Acts, offset, 64 * 64));
+        let w = Mat::frozen(Weight(0), 64, 64);
+        let mut time = |what: &str, run: &mut dyn FnMut(&mut Cuda<'_>) -> Result<()>| {
+            run(&mut cuda)?;
+            cuda.sync()?;
+            let started = Instant::now();
+            (0..COUNT).try_for_each(|_| run(&mut cuda))?;
+            let queued = started.elapsed();
+            cuda.sync()?;
+            let each = |time: Duration| 1e6 * time.as_secs_f64() / f64::from(COUNT);
+            println!("{what}: {:.2} us, queued in {:.2}", each(started.elapsed()), each(queued));
+            Ok(())
+        };
+        time("add", &mut |cuda| cuda.add(out, out, inp))?;
+        time("product", &mut |cuda| cuda.matmul_forward(out, inp, w, 1.0, Write::Set))
+    }
+
     pub fn run(args: &[String]) -> Result<()> {
+        if args.iter().any(|x| x == "launches") {
+            return launches();
+        }
         let number =
             |i: usize, other: u32| args.get(i).and_then(|x| x.parse().ok()).unwrap_or(other);
         let (layers, tokens, steps) = (number(1, 4), number(2, 8192), number(3, 3));

@@ -319,7 +319,7 @@ fn adamw_narrow_rounds_by_the_random_words() {
         }
     }
     // Right on average: a mean of uniform errors is off by 0.4 / sqrt(7178).
-    assert!((sum / all as f64).abs() < 0.02, "{}", sum / all);
+    assert!(f64::abs(sum / all) < 0.02, "{}", sum / all);
 }
 
 #[test]
