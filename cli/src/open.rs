@@ -174,6 +174,12 @@ fn parse_precision(text: &str) -> Result<config::Precision, String> {
         .map_err(|_| "expected auto, bf16 or f16".to_string())
 }
 
+/// What trained parameters are kept in, by its word.
+pub fn parse_parameters(text: &str) -> Result<config::Parameters, String> {
+    serde_json::from_value(serde_json::Value::String(text.into()))
+        .map_err(|_| "expected f32 or bf16".to_string())
+}
+
 /// The library's name of a choice.
 pub fn kind(choice: BackendChoice) -> Kind {
     match choice {
@@ -198,6 +204,11 @@ pub fn device(machine: &Machine) -> anyhow::Result<Device> {
     if *precision != config::Precision::Auto && *backend != BackendChoice::Cuda {
         return Err(bad_input(format!(
             "--precision {precision} is for NVIDIA cards; say --backend cuda beside it"
+        )));
+    }
+    if *parameters != config::Parameters::F32 && *backend != BackendChoice::Cuda {
+        return Err(bad_input(format!(
+            "--parameters {parameters} is for NVIDIA cards; say --backend cuda beside it"
         )));
     }
     let options = Options {

@@ -136,17 +136,21 @@ fn a_step_with_parameters_in_bf16_equals_the_reference() {
     check(&device_with(HOPPER, &options), odd(), &[Method::Full]);
 }
 
-/// What `core-cli verify --backend cuda` judges whole steps by.
+/// What `core-cli verify --backend cuda` judges whole steps by, in each type.
 #[test]
 fn the_verified_steps_pass() {
-    let cuda = device(AMPERE);
-    let mut seen = 0;
-    let mut judge = |verdict: paddock_kernels::ops::Verdict| {
-        assert!(verdict.passes(), "{verdict:?}");
-        seen += 1;
-    };
-    verify_steps(&Device::Cuda(cuda.gpu.clone()), 3, &mut judge).unwrap();
-    assert_eq!(seen, 4);
+    let f16 = Options { precision: Precision::F16, ..Options::default() };
+    let narrow = Options { narrow_parameters: true, ..Options::default() };
+    for options in [Options::default(), f16, narrow] {
+        let cuda = device_with(AMPERE, &options);
+        let mut seen = 0;
+        let mut judge = |verdict: paddock_kernels::ops::Verdict| {
+            assert!(verdict.passes(), "{verdict:?}");
+            seen += 1;
+        };
+        verify_steps(&Device::Cuda(cuda.gpu.clone()), 3, &mut judge).unwrap();
+        assert_eq!(seen, 4);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use serde_json::json;
 use super::bench_work::{Work, large_product};
 use crate::error::bad_input;
 use crate::model::mmap::{forget, map};
-use crate::open::{Machine, device};
+use crate::open::{Machine, device, parse_parameters};
 use crate::run::config;
 use crate::train::forecast::{peak_bytes, resident_bytes};
 
@@ -73,11 +73,6 @@ pub struct Args {
 fn parse_recompute(text: &str) -> Result<config::Recompute, String> {
     serde_json::from_value(serde_json::Value::String(text.into()))
         .map_err(|_| "expected off or layers".to_string())
-}
-
-fn parse_parameters(text: &str) -> Result<config::Parameters, String> {
-    serde_json::from_value(serde_json::Value::String(text.into()))
-        .map_err(|_| "expected f32 or bf16".to_string())
 }
 
 /// Seconds spent in each phase.
