@@ -23,8 +23,21 @@ pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(BadInput(message.into()))
 }
 
+/// The device is lost, or does not answer: nothing is wrong with the input, and `--resume` goes on.
+pub const EXIT_DEVICE: u8 = 3;
+
+fn is_device_lost(cause: &(dyn std::error::Error + 'static)) -> bool {
+    // While a checkpoint is written the error travels inside one of the file system's.
+    let inside = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
+    let found = cause.downcast_ref::<paddock_core::Error>().or_else(inside);
+    matches!(found, Some(paddock_core::Error::DeviceLost(_)))
+}
+
 /// The exit code that an error deserves.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(is_device_lost) {
+        return EXIT_DEVICE;
+    }
     let bad = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<paddock_datasets::Error>()
@@ -37,4 +50,22 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             )
     });
     if bad { 2 } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+    use paddock_core::Error;
+
+    use super::*;
+
+    #[test]
+    fn f51_a_lost_device_has_its_own_exit_code() {
+        let lost = || Error::DeviceLost("the card is gone".to_string());
+        assert_eq!(exit_code(&anyhow::Error::new(lost())), 3);
+        let while_saving = Err::<(), _>(std::io::Error::other(lost())).context("saving");
+        assert_eq!(exit_code(&while_saving.unwrap_err()), 3);
+        assert_eq!(exit_code(&anyhow::Error::new(Error::Device("no".to_string()))), 1);
+        assert_eq!(exit_code(&bad_input("no such file")), 2);
+    }
 }

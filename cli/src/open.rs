@@ -6,14 +6,14 @@ use paddock_core::backend::Backend;
 use paddock_core::model::{Method, Model, init};
 use paddock_core::weights::Weights;
 use paddock_datasets::tokenizer::Tokenizer;
-use paddock_kernels::{Device, Kind, Options};
+use paddock_kernels::{Device, Kind, Options, Precision};
 
 use crate::bundled;
 use crate::error::bad_input;
 use crate::model::weights::{Copies, find_not_finite};
 use crate::model::{Adapter, ModelFolder};
 use crate::prepare_device::tell;
-use crate::run::config::{BackendChoice, RunConfig};
+use crate::run::config::{self, BackendChoice, RunConfig};
 use crate::run::fingerprint::Fingerprinter;
 use crate::storage::RealStorage;
 
@@ -131,6 +131,12 @@ pub struct Machine {
     /// Which graphics card, by its number or a part of its name in `core-cli doctor` [default: the best].
     #[arg(long)]
     pub device: Option<String>,
+    /// What an NVIDIA card keeps activations in: auto, bf16 or f16 [default: bf16 where the card has it].
+    #[arg(long, default_value = "auto", value_parser = parse_precision)]
+    pub precision: config::Precision,
+    /// What an NVIDIA card keeps trained parameters in.
+    #[arg(skip = config::Parameters::F32)]
+    pub parameters: config::Parameters,
     /// Processor threads [default: all cores].
     #[arg(long)]
     pub threads: Option<u64>,
@@ -139,21 +145,39 @@ pub struct Machine {
 impl Default for Machine {
     /// The best that there is.
     fn default() -> Machine {
-        Machine { backend: BackendChoice::Auto, device: None, threads: None }
+        Machine {
+            backend: BackendChoice::Auto,
+            device: None,
+            precision: config::Precision::Auto,
+            parameters: config::Parameters::F32,
+            threads: None,
+        }
     }
 }
 
 impl Machine {
     /// What a run computes with.
     pub fn of(config: &RunConfig) -> Machine {
-        let RunConfig { backend, device, threads, .. } = config;
-        Machine { backend: *backend, device: device.clone(), threads: *threads }
+        let RunConfig { backend, device, precision, parameters, threads, .. } = config;
+        let (backend, device, threads) = (*backend, device.clone(), *threads);
+        Machine { backend, device, precision: *precision, parameters: *parameters, threads }
     }
 }
 
 fn parse_backend(text: &str) -> Result<BackendChoice, String> {
     serde_json::from_value(serde_json::Value::String(text.into()))
         .map_err(|_| "expected auto, cpu, wgpu, cuda or reference".to_string())
+}
+
+fn parse_precision(text: &str) -> Result<config::Precision, String> {
+    serde_json::from_value(serde_json::Value::String(text.into()))
+        .map_err(|_| "expected auto, bf16 or f16".to_string())
+}
+
+/// What trained parameters are kept in, by its word.
+pub fn parse_parameters(text: &str) -> Result<config::Parameters, String> {
+    serde_json::from_value(serde_json::Value::String(text.into()))
+        .map_err(|_| "expected f32 or bf16".to_string())
 }
 
 /// The library's name of a choice.
@@ -170,11 +194,21 @@ pub fn kind(choice: BackendChoice) -> Kind {
 /// Opens what computes. A device that is not there, or cannot be opened, is bad usage: nothing has been
 /// touched.
 pub fn device(machine: &Machine) -> anyhow::Result<Device> {
-    let Machine { backend, device: name, threads } = machine;
+    let Machine { backend, device: name, precision, parameters, threads } = machine;
     let chooses = matches!(backend, BackendChoice::Wgpu | BackendChoice::Cuda);
     if let (Some(name), false) = (name, chooses) {
         return Err(bad_input(format!(
             "--device {name} names a graphics card; say --backend wgpu (or cuda) beside it"
+        )));
+    }
+    if *precision != config::Precision::Auto && *backend != BackendChoice::Cuda {
+        return Err(bad_input(format!(
+            "--precision {precision} is for NVIDIA cards; say --backend cuda beside it"
+        )));
+    }
+    if *parameters != config::Parameters::F32 && *backend != BackendChoice::Cuda {
+        return Err(bad_input(format!(
+            "--parameters {parameters} is for NVIDIA cards; say --backend cuda beside it"
         )));
     }
     let options = Options {
@@ -182,6 +216,12 @@ pub fn device(machine: &Machine) -> anyhow::Result<Device> {
         device: name.clone(),
         kernel_cache: Some(bundled::cache_folder().join("kernels")),
         progress: Some(tell()),
+        precision: match precision {
+            config::Precision::Auto => Precision::Auto,
+            config::Precision::Bf16 => Precision::Bf16,
+            config::Precision::F16 => Precision::F16,
+        },
+        narrow_parameters: *parameters == config::Parameters::Bf16,
         ..Options::default()
     };
     Device::open(kind(*backend), &options)

@@ -31,6 +31,7 @@
 use crate::batch::{Batch, Rows};
 use crate::config::Config;
 use crate::error::Result;
+pub use crate::operands::{AttentionGrads, AttentionSaved, LoraGrads, LossSlots};
 use crate::philox::Stream;
 use crate::plan::{Capacity, RegionSizes};
 use crate::slot::{Region, Slot};
@@ -116,6 +117,8 @@ pub struct AdamW {
     pub t: u32,
     /// Gradients are multiplied by this first (clipping).
     pub grad_scale: f64,
+    /// Seed of random rounding, where a back-end keeps parameters in so few bits that it is needed.
+    pub seed: u64,
 }
 
 /// A machine that computes. See the module's page for the contract.
@@ -127,6 +130,12 @@ pub trait Backend {
 
     /// Bytes of one element of `region` here (f32: 4; a GPU may keep activations in 2).
     fn element_bytes(&self, region: Region) -> u64;
+
+    /// Whether activations and their gradients are kept in a type of narrow range (f16): then the loss
+    /// must be scaled so that gradients neither vanish nor overflow.
+    fn has_narrow_range(&self) -> bool {
+        false
+    }
 
     /// Elements of [`Region::Scratch`] that this back-end wants for this model and batches up to
     /// `capacity`.
@@ -381,62 +390,4 @@ pub trait Backend {
             }
         }
     }
-}
-
-/// Where the loss writes; see [`Backend::linear_cross_entropy`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LossSlots {
-    /// nll (E)
-    pub nll: Slot,
-    /// lse (M)
-    pub lse: Slot,
-    /// coeff (E), read
-    pub coeff: Slot,
-    /// dinp (M,C), overwritten
-    pub dinp: Slot,
-    /// dw (V,C), accumulated
-    pub dw: Option<Slot>,
-}
-
-/// Gradients of a LoRA linear.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LoraGrads {
-    /// da (R,I) +=
-    pub da: Slot,
-    /// db (O,R) +=
-    pub db: Slot,
-    /// dinp (n,I), if anything below is trained.
-    pub dinp: Option<(Slot, Write)>,
-}
-
-/// Gradients of attention, all overwritten.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AttentionGrads {
-    /// dq (n,H,D)
-    pub dq: Slot,
-    /// dk (Nk,K,D)
-    pub dk: Slot,
-    /// dv (Nk,K,D)
-    pub dv: Slot,
-}
-
-/// What attention's backward reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AttentionSaved {
-    /// dout (n,H,D)
-    pub dout: Slot,
-    /// out (n,H,D) of forward
-    pub out: Slot,
-    /// lse (n,H) of forward
-    pub lse: Slot,
-    /// q (n,H,D)
-    pub q: Slot,
-    /// k (Nk,K,D)
-    pub k: Slot,
-    /// v (Nk,K,D)
-    pub v: Slot,
-    /// Geometry.
-    pub heads: Heads,
-    /// Which rows the queries are.
-    pub rows: Rows,
 }

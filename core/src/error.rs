@@ -29,6 +29,8 @@ pub enum Error {
     State { what: &'static str },
     /// The device or its driver said no.
     Device(String),
+    /// The device is lost to this process, or does not answer any more: what was saved is safe.
+    DeviceLost(String),
 }
 
 impl fmt::Display for Error {
@@ -57,7 +59,7 @@ impl fmt::Display for Error {
                 write!(f, "{op} wrote a value that is not finite to `{operand}` at element {index}")
             }
             Error::State { what } => write!(f, "the saved state of the run cannot be read: {what}"),
-            Error::Device(message) => f.write_str(message),
+            Error::Device(message) | Error::DeviceLost(message) => f.write_str(message),
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod error;
 pub mod forest;
 pub mod model;
 pub mod null;
+pub mod operands;
 pub mod philox;
 pub mod plan;
 pub mod reference;

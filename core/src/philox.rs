@@ -26,6 +26,8 @@ impl Stream {
     pub const MIX: Stream = Stream(0x0006_0000);
     /// Data made by a generator.
     pub const GENERATE: Stream = Stream(0x0007_0000);
+    /// Random rounding of parameters.
+    pub const ROUND: Stream = Stream(0x0009_0000);
     /// Resampling in statistics.
     pub const BOOTSTRAP: Stream = Stream(0x0008_0000);
 }

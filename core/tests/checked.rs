@@ -84,6 +84,7 @@ fn plain_ops() -> Vec<Op> {
             weight_decay: 0.0,
             t: 1,
             grad_scale: 1.0,
+            seed: 5,
         };
         b.adamw(s[0], s[1], s[2], s[3], step)
     };

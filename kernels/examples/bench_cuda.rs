@@ -1,8 +1,10 @@
 //! Whole training steps on an NVIDIA card, with random bf16 weights in LLaMA's shapes and packed rows of
 //! 2,048 tokens: tokens a second, then where the time goes, kernel by kernel.
 //!
-//! `bench_cuda METHOD LAYERS TOKENS [STEPS] [cheap]`: METHOD is lora or full; `cheap` computes norms and
-//! SwiGLU again in the backward pass; the width is that of LLaMA-7B.
+//! `bench_cuda METHOD LAYERS TOKENS [STEPS] [WORDS]`: METHOD is lora or full; `cheap` computes norms and SwiGLU
+//! again in the backward pass, `narrow` keeps parameters in bf16, `f16` computes in f16. The width is that of
+//! LLaMA-7B; `8b` takes that of Llama-3-8B, `tiny` that of a model of three million parameters, `odd` LLaMA-7B's
+//! with a vocabulary of 32,001. `bench_cuda launches` measures what it costs to queue a kernel.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 fn main() {}
@@ -18,25 +20,41 @@ fn main() {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod bench {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
-    use paddock_core::backend::Backend;
+    use paddock_core::backend::{Backend, Write};
     use paddock_core::batch::Batch;
     use paddock_core::config::{Config, Rope, RopeScaling};
     use paddock_core::error::Result;
     use paddock_core::forest::{Entry, Forest, Segment};
     use paddock_core::model::{LoraConfig, Method, Model, Module, init, tensors};
-    use paddock_core::plan::{Capacity, Plan, Recompute};
-    use paddock_core::slot::Region;
-    use paddock_core::train::{Adam, StepSettings, step};
-    use paddock_core::weights::{Dtype, WeightView, Weights};
-    use paddock_kernels::Options;
+    use paddock_core::plan::{Capacity, Plan, Recompute, RegionSizes};
+    use paddock_core::slot::{Region, Slot};
+    use paddock_core::train::{Adam, StepSettings, scaled_step};
+    use paddock_core::weights::{Dtype, Mat, Weight, WeightView, Weights};
     use paddock_kernels::cuda::{Cuda, Gpu};
+    use paddock_kernels::{Options, Precision};
 
     /// Tokens of a packed row.
     const ROW: u32 = 2048;
 
-    fn config(n_layers: u32) -> Config {
+    fn config(n_layers: u32, words: &[String]) -> Config {
+        let has = |word: &str| words.iter().any(|x| x == word);
+        let seven = seven(n_layers);
+        if has("8b") {
+            Config { hidden_dim: 14_336, n_kv_heads: 8, vocab_size: 128_256, ..seven }
+        } else if has("tiny") {
+            let (dim, hidden_dim, n_heads, n_kv_heads, head_dim) = (192, 512, 6, 6, 32);
+            let vocab_size = 4096;
+            Config { dim, hidden_dim, n_heads, n_kv_heads, head_dim, vocab_size, ..seven }
+        } else if has("odd") {
+            Config { vocab_size: 32_001, ..seven }
+        } else {
+            seven
+        }
+    }
+
+    fn seven(n_layers: u32) -> Config {
         Config {
             dim: 4096,
             hidden_dim: 11008,
@@ -117,7 +135,40 @@ mod bench {
         Ok(())
     }
 
+    /// Microseconds that queueing a kernel takes, one after the other on next to no numbers: whichever is more,
+    /// the processor's part or the card's.
+    fn launches() -> Result<()> {
+        const COUNT: u32 = 5_000;
+        let numbers = numbers(64 * 64);
+        let bytes = bytemuck::cast_slice(&numbers);
+        let (name, dtype, rows, cols) = (String::from("small"), Dtype::Bf16, 64, 64);
+        let mut weights = Weights::default();
+        weights.push(WeightView { name, dtype, rows, cols, bytes });
+        let mut cuda = Cuda::on(Gpu::open(&Options::default())?, weights);
+        let mut sizes = RegionSizes::default();
+        sizes.grow(Region::Acts, 2 * 64 * 64);
+        cuda.reserve(&sizes)?;
+        let [inp, out] = [0, 64 * 64].map(|offset| Slot::new(Region::Acts, offset, 64 * 64));
+        let w = Mat::frozen(Weight(0), 64, 64);
+        let mut time = |what: &str, run: &mut dyn FnMut(&mut Cuda<'_>) -> Result<()>| {
+            run(&mut cuda)?;
+            cuda.sync()?;
+            let started = Instant::now();
+            (0..COUNT).try_for_each(|_| run(&mut cuda))?;
+            let queued = started.elapsed();
+            cuda.sync()?;
+            let each = |time: Duration| 1e6 * time.as_secs_f64() / f64::from(COUNT);
+            println!("{what}: {:.2} us, queued in {:.2}", each(started.elapsed()), each(queued));
+            Ok(())
+        };
+        time("add", &mut |cuda| cuda.add(out, out, inp))?;
+        time("product", &mut |cuda| cuda.matmul_forward(out, inp, w, 1.0, Write::Set))
+    }
+
     pub fn run(args: &[String]) -> Result<()> {
+        if args.iter().any(|x| x == "launches") {
+            return launches();
+        }
         let number =
             |i: usize, other: u32| args.get(i).and_then(|x| x.parse().ok()).unwrap_or(other);
         let (layers, tokens, steps) = (number(1, 4), number(2, 8192), number(3, 3));
@@ -131,12 +182,16 @@ mod bench {
                 rank_stabilised: false,
             }),
         };
-        let model = Model::new(config(layers), method)?;
+        let has = |word: &str| args.iter().any(|x| x == word);
+        let model = Model::new(config(layers, args), method)?;
         let c = &model.config;
-        let (all, ones) = (numbers(32000 * 4096 + 64 * 400), vec![0x3F80; 4096]);
+        let count = c.vocab_size as usize * c.dim as usize;
+        let (all, ones) = (numbers(count + 64 * 400), vec![0x3F80; c.dim as usize]);
         let weights = weights(c, &all, &ones);
         let started = Instant::now();
-        let gpu = Gpu::open(&Options::default())?;
+        let precision = if has("f16") { Precision::F16 } else { Precision::Auto };
+        let narrow_parameters = has("narrow");
+        let gpu = Gpu::open(&Options { precision, narrow_parameters, ..Options::default() })?;
         let mut cuda = Cuda::on(gpu, weights.clone());
         let name = cuda.name().to_owned();
         println!("{name}: opened in {:.2} s", started.elapsed().as_secs_f64());
@@ -144,8 +199,7 @@ mod bench {
         let (entries, positions) = (tokens, u64::from(ROW));
         let capacity =
             Capacity { tokens, kept: tokens, entries, positions, cache_rows: 0, logit_rows: 0 };
-        let recompute =
-            if args.iter().any(|x| x == "cheap") { Recompute::Cheap } else { Recompute::Nothing };
+        let recompute = if has("cheap") { Recompute::Cheap } else { Recompute::Nothing };
         let plan = Plan::new(&model, capacity, recompute, true, &cuda);
         println!("planned {:.2} GiB beside frozen weights", gib(plan.sizes.total_bytes(&cuda)));
         cuda.reserve(&plan.sizes)?;
@@ -164,12 +218,12 @@ mod bench {
         let time = times[times.len() / 2];
         let flops = flops(&model, tokens as f64);
         println!(
-            "RESULT {:?} layers {layers} tokens {tokens}: {time:.4} s, {:.0} tokens/s, {:.1} TFLOP/s",
-            args.first(),
+            "RESULT {}: {time:.4} s, {:.0} tokens/s, {:.1} TFLOP/s",
+            args.join(" "),
             tokens as f64 / time,
             flops / time / 1e12
         );
-        table(&cuda)
+        table(&cuda, time)
     }
 
     /// Seconds of each step but the first, which sends weights; one more step is timed kernel by kernel.
@@ -187,7 +241,8 @@ mod bench {
             let started = Instant::now();
             let adam = Adam::default();
             let settings = StepSettings { adam, lr: 1e-5, max_grad_norm: 1.0, step: i, seed: 1 };
-            let outcome = step(cuda, model, plan, batches, &settings, &mut ())?;
+            let scale = if cuda.has_narrow_range() { 65_536.0 } else { 1.0 };
+            let outcome = scaled_step(cuda, model, plan, batches, &settings, scale, &mut ())?;
             cuda.sync()?;
             let time = started.elapsed().as_secs_f64();
             println!("step {i}: {time:.4} s, {outcome:?}");
@@ -218,7 +273,7 @@ mod bench {
         tokens * (passes * matrices + adapters + attention)
     }
 
-    fn table(cuda: &Cuda<'_>) -> Result<()> {
+    fn table(cuda: &Cuda<'_>, step_s: f64) -> Result<()> {
         let lines = cuda.gpu().kernel_times()?;
         let total: f64 = lines.iter().map(|line| line.milliseconds).sum();
         println!(
@@ -236,7 +291,11 @@ mod bench {
                 100.0 * line.milliseconds / total
             );
         }
-        println!("all kernels: {total:.1} ms");
+        let count: u64 = lines.iter().map(|line| line.count).sum();
+        println!(
+            "all {count} kernels: {total:.2} ms with events around each; a step without them: {:.2} ms",
+            1e3 * step_s
+        );
         Ok(())
     }
 }

@@ -65,6 +65,7 @@ fn main() -> Result<()> {
         weight_decay: 0.0,
         t: 5,
         grad_scale: 1.0,
+        seed: 5,
     };
     let loss = LossSlots { nll, lse: rstd, coeff, dinp: y, dw: None };
     let grads = LoraGrads { da, db, dinp: Some((y, Write::Set)) };

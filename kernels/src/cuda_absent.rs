@@ -11,6 +11,11 @@ use crate::Options;
 const WHY: &str = "the CUDA back-end is built for Linux on x86-64 alone; use --backend wgpu for a \
                    graphics card, or --backend cpu";
 
+/// Why no device can be opened here, without advice.
+pub fn why_not() -> Option<String> {
+    WHY.split_once("; ").map(|(why, _)| why.to_owned())
+}
+
 /// A device that nobody has.
 pub enum Gpu {}
 

@@ -58,6 +58,18 @@ impl std::str::FromStr for Kind {
     }
 }
 
+/// What a device with 16-bit numbers keeps activations in and multiplies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// bf16 where the device has it, else f16.
+    #[default]
+    Auto,
+    /// bf16: the range of f32, eight bits of precision.
+    Bf16,
+    /// f16: eleven bits of precision, but gradients need a scale to stay in range.
+    F16,
+}
+
 /// How far the preparation of a device has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Preparing<'a> {
@@ -88,6 +100,13 @@ pub struct Options {
     pub kernel_cache: Option<PathBuf>,
     /// Who is told how far the device's preparation has come.
     pub progress: Option<Progress>,
+    /// How long a CUDA device may take for what is waited for before it counts as hung; none: the
+    /// environment variable PADDOCK_DEVICE_WAIT in seconds, else ten minutes.
+    pub wait_limit: Option<Duration>,
+    /// The type of 16-bit numbers of a CUDA device.
+    pub precision: Precision,
+    /// Trained parameters of a CUDA device are bf16 and rounded at random, not f32 with a copy in bf16.
+    pub narrow_parameters: bool,
 }
 
 /// An opened device. Back-ends are made on it, one for each checkpoint, and share what it has compiled.
@@ -150,11 +169,6 @@ pub fn open<'w>(
 pub fn automatic() -> (Kind, String) {
     let why = "graphics cards are used on request (--backend cuda or wgpu), not by themselves";
     (Kind::Cpu, String::from(why))
-}
-
-/// What CUDA finds on this machine, in words: the driver and each device, or why there is none.
-pub fn describe_cuda() -> String {
-    cuda::describe_devices().join("; ")
 }
 
 /// The machine as a person would want it in a report: processor, cores, SIMD levels.

@@ -14,8 +14,8 @@ use paddock_core::forest::{Entry, Forest, Segment};
 use paddock_core::plan::RegionSizes;
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, Weight, WeightView, Weights};
-use paddock_kernels::Options;
 use paddock_kernels::cuda::{Cuda, Gpu, available, describe_devices};
+use paddock_kernels::{Options, Precision};
 use paddock_ptx_emulator::DeviceConfig;
 use paddock_ptx_emulator::driver::Emulation;
 
@@ -69,14 +69,41 @@ fn f53_without_a_driver_there_is_one_line() {
 
 #[test]
 fn f53_an_old_device_is_refused() {
-    let config = DeviceConfig { capability: (7, 5), ..DeviceConfig::default() };
+    let config = DeviceConfig { capability: (7, 0), ..DeviceConfig::default() };
     let _emulation = emulation(config);
     let text = message(gpu(None));
     assert!(
-        text.contains("compute capability 7.5") && text.contains("need compute capability 8.0")
+        text.contains("compute capability 7.0") && text.contains("need compute capability 7.5")
     );
     assert!(text.contains("--backend cpu"), "{text}");
     assert!(describe_devices()[1].contains("cannot be used"));
+}
+
+#[test]
+fn f53_an_old_driver_is_refused_with_what_is_needed() {
+    let emulation = emulation(DeviceConfig::default());
+    emulation.set_driver_version(10_020);
+    let text = message(gpu(None));
+    assert!(text.contains("serves CUDA 10.2") && text.contains("need 11.0"), "{text}");
+    assert!(text.contains("newer driver") && text.contains("--backend cpu"), "{text}");
+    assert_eq!(describe_devices(), [text]);
+    // One that does not know the newest instructions runs the portable kernels.
+    emulation.set_driver_version(11_040);
+    assert!(gpu(None).is_ok());
+}
+
+/// A card without bf16 computes in f16, and says so where something else was asked for.
+#[test]
+fn f53_a_card_without_bf16_computes_in_f16() {
+    let config = DeviceConfig { capability: (7, 5), ..DeviceConfig::default() };
+    let _emulation = emulation(config);
+    assert!(gpu(None).unwrap().name().ends_with("in f16"));
+    assert!(describe_devices()[1].contains("f16"), "{:?}", describe_devices());
+    let asked = |options: Options| message(Gpu::open(&options));
+    let text = asked(Options { precision: Precision::Bf16, ..Options::default() });
+    assert!(text.contains("has no bf16") && text.contains("--precision f16"), "{text}");
+    let text = asked(Options { narrow_parameters: true, ..Options::default() });
+    assert!(text.contains("--parameters f32"), "{text}");
 }
 
 #[test]
@@ -150,6 +177,60 @@ fn f51_a_lost_device_is_said_and_stays_lost() {
     assert_eq!(message(cuda.download(out, &mut [0.0; 8])), first);
     assert_eq!(message(cuda.fill(out, 0.0)), first);
     assert_eq!(emulation.faults().len(), 1);
+}
+
+/// What a wait says, and what follows it: nothing more is asked of the device, and nothing hangs.
+#[test]
+fn f51_a_device_that_hangs_is_said_after_the_limit() {
+    let emulation = emulation(DeviceConfig::default());
+    let wait_limit = Some(std::time::Duration::from_millis(20));
+    let gpu = Gpu::open(&Options { wait_limit, ..Options::default() }).unwrap();
+    let mut cuda = Cuda::on(gpu, Weights::default());
+    cuda.reserve(&sizes(Region::Acts, 64)).unwrap();
+    let slot = Slot::new(Region::Acts, 0, 32);
+    cuda.add(slot, slot, slot).unwrap();
+    emulation.hang();
+    let Err(error) = cuda.sync() else { panic!("it waits no longer than it should") };
+    assert!(matches!(error, Error::DeviceLost(_)), "{error:?}");
+    let text = error.to_string();
+    for part in ["waiting for the device", "within 0 s", "newest kernel queued is add", "Xid"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(text.contains("PADDOCK_DEVICE_WAIT") && text.contains("--resume"), "{text}");
+    assert_eq!(cuda.download(slot, &mut [0.0; 32]).unwrap_err().to_string(), text);
+    assert_eq!(cuda.add(slot, slot, slot).unwrap_err().to_string(), text);
+    assert_eq!(cuda.upload(slot, &[0.0; 32]).unwrap_err().to_string(), text);
+    // What belongs to the device is left to the end of the process: giving it back would wait.
+    let used = emulation.memory_used();
+    drop(cuda);
+    assert_eq!(emulation.memory_used(), used);
+}
+
+/// So many launches are never under way that the driver's queue fills, in which a launch would hang.
+#[test]
+fn f51_launches_into_a_hanging_device_stop() {
+    let emulation = emulation(DeviceConfig::default());
+    let wait_limit = Some(std::time::Duration::from_millis(20));
+    let gpu = Gpu::open(&Options { wait_limit, ..Options::default() }).unwrap();
+    let mut cuda = Cuda::on(gpu, Weights::default());
+    cuda.reserve(&sizes(Region::Acts, 64)).unwrap();
+    let slot = Slot::new(Region::Acts, 0, 32);
+    emulation.hang();
+    let launches = (0..1024).take_while(|_| cuda.add(slot, slot, slot).is_ok()).count();
+    assert!(launches < 1000, "{launches}");
+}
+
+#[test]
+fn f51_faults_of_the_card_are_named() {
+    for (code, words) in [(214, "ECC"), (220, "NVLink"), (719, "Xid"), (999, "lost")] {
+        let emulation = emulation(DeviceConfig::default());
+        let mut cuda = Cuda::on(gpu(None).unwrap(), Weights::default());
+        emulation.fail_with(code);
+        let Err(error) = cuda.sync() else { panic!("{code} is no error") };
+        assert!(matches!(error, Error::DeviceLost(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(words) && text.contains("--resume"), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! `core-cli doctor`: what this machine can do, in words.
 
+use paddock_kernels::cuda::{available, describe_devices};
 use paddock_kernels::wgpu::{AdapterReport, Tier, describe_adapters};
-use paddock_kernels::{Kind, automatic, describe_cuda, describe_machine};
+use paddock_kernels::{Kind, automatic, describe_machine};
 use serde_json::json;
 
 use crate::machine::memory;
@@ -57,9 +58,13 @@ fn print_adapter(a: &AdapterReport) {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let (machine, adapters, cuda) = (describe_machine(), describe_adapters(), describe_cuda());
+    let (machine, adapters, cuda) = (describe_machine(), describe_adapters(), describe_devices());
     let ((all, free), (auto, why)) = (memory(), automatic());
     if args.json {
+        let mut backends = vec!["cpu", "wgpu", "reference"];
+        if available().is_ok() {
+            backends.push("cuda");
+        }
         let adapter = |a: &AdapterReport| {
             json!({
                 "number": a.number, "name": a.name, "kind": a.kind, "api": a.api, "driver": a.driver,
@@ -74,11 +79,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             "machine": machine,
             "memory_bytes": all,
             "memory_free_bytes": free,
-            "backends": ["cpu", "wgpu", "reference"],
+            "backends": backends,
             "auto": kind(auto),
             "auto_why": why,
             "adapters": adapters.iter().map(adapter).collect::<Vec<_>>(),
-            "cuda": cuda,
+            "cuda": cuda.join("; "),
         });
         println!("{report}");
         return Ok(());
@@ -87,7 +92,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     println!("Processor   {machine}");
     println!("Memory      {}, of which {} are free", bytes(all), bytes(free));
     println!("auto        takes {}: {why}", kind(auto));
-    println!("CUDA        {cuda}");
+    for (i, line) in cuda.iter().enumerate() {
+        println!("{}{line}", if i == 0 { "CUDA        " } else { "            " });
+    }
     if adapters.is_empty() {
         println!("Graphics    no adapter with a Vulkan, Metal or Direct3D 12 driver was found");
         return Ok(());

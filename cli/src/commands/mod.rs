@@ -2,6 +2,8 @@
 
 mod bench;
 mod bench_data;
+mod bench_train;
+mod bench_work;
 mod chat;
 mod compare;
 mod data;
@@ -70,8 +72,8 @@ enum Command {
     Doctor(doctor::Args),
 }
 
-/// Runs a command and turns its end into an exit code: 0 done, 1 failed, 2 bad usage or input, 130
-/// interrupted after saving.
+/// Runs a command and turns its end into an exit code: 0 done, 1 failed, 2 bad usage or input, 3 the
+/// device is lost or hangs, 130 interrupted after saving.
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(args),

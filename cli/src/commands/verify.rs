@@ -6,7 +6,8 @@ use paddock_kernels::ops::whole::verify_steps;
 use paddock_kernels::ops::{Verdict, verify};
 use serde_json::json;
 
-use crate::open::{Machine, device};
+use crate::open::{Machine, device, parse_parameters};
+use crate::run::config;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -19,6 +20,9 @@ pub struct Args {
     /// Large shapes too: slower, on more threads or workgroups at once.
     #[arg(long)]
     large: bool,
+    /// What an NVIDIA card keeps trained parameters in: f32, or bf16 rounded at random.
+    #[arg(long, default_value = "f32", value_parser = parse_parameters)]
+    parameters: config::Parameters,
     /// Print one JSON object for each line of the table.
     #[arg(long)]
     json: bool,
@@ -37,7 +41,8 @@ struct Worst {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let device = device(&args.machine)?;
+    let machine = Machine { parameters: args.parameters, ..args.machine.clone() };
+    let device = device(&machine)?;
     eprintln!("verifying {} against the reference in f64", device.name());
     let worst = judge(&args, &device)?;
     print(&args, &worst);

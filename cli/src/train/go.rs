@@ -113,6 +113,9 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             let spike = self.losses.limit();
             let limit = if policy == LossSpike::Skip { spike } else { f64::INFINITY };
             let stepped = self.session.step(&mut Guard { signals: self.out.signals, limit })?;
+            if stepped.overflows > 0 {
+                self.rescaled(stepped.overflows);
+            }
             match stepped.outcome.clone() {
                 Outcome::Stopped => return self.interrupted(),
                 Outcome::NotFinite { report, .. } => self.bad_step(&report, &stepped)?,
@@ -155,6 +158,16 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         };
         self.note(Line::Step(step.clone()))?;
         self.out.listener.event(&Event::Step(step))
+    }
+
+    /// In f16 a gradient may be too large for its type: nothing is lost, the step is made again.
+    fn rescaled(&mut self, times: u64) {
+        let scale = self.session.run.loss_scale.factor;
+        self.out.listener.note(&format!(
+            "step {}: a gradient was too large for f16, so it was made again ({times} times) with a \
+             smaller loss scale, now {scale}",
+            self.session.run.step
+        ));
     }
 
     /// A step whose loss is far above those before it.

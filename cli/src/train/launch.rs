@@ -8,6 +8,7 @@ use paddock_datasets::readers::Detected;
 
 use super::forecast::forecast;
 use super::go::{Clock, Loop, Outlets};
+use super::instead;
 use super::judge;
 use super::outcome;
 use super::report::Listener;
@@ -73,7 +74,17 @@ pub fn train(
     let (config, _) = asked.build()?;
     let resumed =
         if launch.resume { Some(Resumed::open(launch, &config, &storage)?) } else { None };
-    let mut config = resumed.as_ref().map_or(config, |r| r.config.clone());
+    let (mut config, instead) = match &resumed {
+        Some(resumed) => (resumed.config.clone(), resumed.instead.clone()),
+        None => {
+            let mut config = config;
+            let instead = instead::of_cuda(&mut config, None)?;
+            (config, instead)
+        }
+    };
+    if let Some(message) = instead {
+        listener.event(&Event::Warning(Warning { message }))?;
+    }
     // One day for all rows, and for every resume.
     config.today.get_or_insert_with(today);
     let setup = Setup::prepare(config, &mut Told { listener, signals })?;
@@ -123,6 +134,8 @@ struct Resumed {
     folder: RunFolder,
     file: RunFile,
     config: RunConfig,
+    /// What it computes with although something else was asked for.
+    instead: Option<String>,
 }
 
 impl Resumed {
@@ -143,9 +156,10 @@ impl Resumed {
         }
         let (mut config, _) = layers.flags(&launch.flags)?.set(&launch.set)?.build()?;
         config.out.clone_from(&file.config.out);
+        let instead = instead::of_cuda(&mut config, Some(&file.config))?;
         let changes = compare(&file.config, &config)?;
         permit(&changes, launch.allow_changes)?;
-        Ok(Resumed { folder, file, config })
+        Ok(Resumed { folder, file, config, instead })
     }
 
     /// The model and the data must be what they were.

@@ -7,6 +7,7 @@ pub mod course;
 pub mod fits;
 pub mod forecast;
 pub mod go;
+pub mod instead;
 pub mod judge;
 pub mod launch;
 pub mod mixture;
@@ -21,6 +22,7 @@ pub mod samples;
 pub mod session;
 pub mod setup;
 pub mod spike;
+mod tensors;
 pub mod test_rows;
 pub mod verdict;
 

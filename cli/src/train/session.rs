@@ -1,17 +1,17 @@
 //! A run in memory: the back-end with the model on it, the data position, and what a checkpoint holds.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Context;
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
 use paddock_core::config::Config;
-use paddock_core::model::{Method, Model, Param, init};
+use paddock_core::model::{Method, Model, init};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::slot::{Region, Slot};
 use paddock_core::train::{
-    Adam, Outcome, Run, Schedule, ScheduleKind, StepSettings, Watch, evaluate, step,
+    Adam, Outcome, Run, Schedule, ScheduleKind, StepSettings, Watch, evaluate, scaled_step,
 };
 use paddock_datasets::encode::Example;
 use paddock_datasets::forest::{Limits, MicroBatch, micro_batches};
@@ -20,6 +20,7 @@ use serde_json::{Map, json};
 use super::capacity::capacity;
 use super::course::Course;
 use super::setup::Setup;
+use super::tensors::{Tensor, bytes_of, tensors, write_tensors};
 use crate::model::mmap::forget;
 use crate::open::{Machine, backend};
 use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
@@ -66,6 +67,8 @@ pub struct Stepped {
     pub bad_row: Option<u64>,
     /// Numbers of the first few rows.
     pub first_rows: Vec<u64>,
+    /// How often it was made again because a gradient was too large for its type.
+    pub overflows: u64,
 }
 
 /// Numbers of an evaluation.
@@ -173,11 +176,12 @@ impl<'a> Session<'a> {
             step: self.run.step,
             seed: c.seed,
         };
-        let outcome = step(&mut *self.b, &self.model, &self.plan, &cores, &settings, watch)?;
+        let (outcome, overflows) = self.scaled(&cores, &settings, watch)?;
         let tokens = micro.iter().map(|m| m.row_tokens as u64).sum();
         let first_rows = rows.iter().take(NAMED_ROWS).map(|row| row.row).collect();
         let rows_of = rows.len() as u64;
-        let mut stepped = Stepped { outcome, rows: rows_of, tokens, lr, bad_row: None, first_rows };
+        let mut stepped =
+            Stepped { outcome, rows: rows_of, tokens, lr, bad_row: None, first_rows, overflows };
         match &stepped.outcome {
             Outcome::Updated(report) => self.run.stepped(report.loss, stepped.rows, tokens),
             Outcome::Declined(_) => self.pass_over(stepped.rows, tokens),
@@ -189,6 +193,34 @@ impl<'a> Session<'a> {
             Outcome::Stopped => {}
         }
         Ok(stepped)
+    }
+
+    /// The step; with a smaller scale of the loss, again, where a gradient overflows in a narrow type.
+    fn scaled(
+        &mut self,
+        batches: &[Batch],
+        settings: &StepSettings,
+        watch: &mut dyn Watch,
+    ) -> anyhow::Result<(Outcome, u64)> {
+        let narrow = self.b.has_narrow_range();
+        let mut overflows = 0;
+        loop {
+            let scale = if narrow { self.run.loss_scale.factor } else { 1.0 };
+            let (b, model, plan) = (&mut *self.b, &self.model, &self.plan);
+            let outcome = scaled_step(b, model, plan, batches, settings, scale, watch)?;
+            match &outcome {
+                Outcome::NotFinite { report, .. }
+                    if narrow && report.loss.is_finite() && self.run.loss_scale.overflowed() =>
+                {
+                    overflows += 1;
+                }
+                Outcome::Updated(_) if narrow => {
+                    self.run.loss_scale.passed();
+                    return Ok((outcome, overflows));
+                }
+                _ => return Ok((outcome, overflows)),
+            }
+        }
     }
 
     /// Rows are passed over: the schedule goes on without them.
@@ -324,60 +356,6 @@ pub fn checkpoint_bytes(model: &Model) -> u64 {
     bytes_of(&tensors(params, &[("", Region::Params, 0)]))
         + bytes_of(&tensors(params, &moments))
         + Run::default().to_bytes().len() as u64
-}
-
-/// One tensor on its way to or from a checkpoint.
-struct Tensor {
-    name: String,
-    shape: [u32; 2],
-    slot: Slot,
-}
-
-/// For each (prefix, region, offset), every parameter's place there.
-fn tensors(params: &[Param], places: &[(&str, Region, u64)]) -> Vec<Tensor> {
-    let mut list = Vec::new();
-    for &(prefix, region, offset) in places {
-        list.extend(params.iter().map(|p| Tensor {
-            name: format!("{prefix}{}", p.name),
-            shape: [p.rows, p.cols],
-            slot: Slot::new(region, offset + p.slot.offset, p.slot.len),
-        }));
-    }
-    list
-}
-
-/// The header of a safetensors file of these tensors.
-fn header(list: &[Tensor]) -> Vec<u8> {
-    let (mut map, mut offset) = (Map::new(), 0);
-    for tensor in list {
-        let end = offset + 4 * tensor.slot.len;
-        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]});
-        map.insert(tensor.name.clone(), entry);
-        offset = end;
-    }
-    let mut text = serde_json::Value::Object(map).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
-    let mut header = (text.len() as u64).to_le_bytes().to_vec();
-    header.append(&mut text);
-    header
-}
-
-fn bytes_of(list: &[Tensor]) -> u64 {
-    header(list).len() as u64 + list.iter().map(|t| 4 * t.slot.len).sum::<u64>()
-}
-
-/// Writes the file, one tensor in memory at a time.
-fn write_tensors(
-    out: &mut dyn Write,
-    list: &[Tensor],
-    b: &RefCell<&mut (dyn Backend + '_)>,
-) -> io::Result<()> {
-    out.write_all(&header(list))?;
-    for tensor in list {
-        let values = init::read(&mut **b.borrow_mut(), tensor.slot).map_err(io::Error::other)?;
-        out.write_all(bytemuck::cast_slice(&values))?;
-    }
-    Ok(())
 }
 
 fn limits(capacity: &Capacity) -> Limits {

@@ -1,9 +1,13 @@
 //! Training as arithmetic and decisions: one optimizer step, schedules, and the run's state.
 
 pub mod run;
+pub mod scale;
 pub mod schedule;
 pub mod step;
 
 pub use run::{Decision, Run, StopOn};
+pub use scale::LossScale;
 pub use schedule::{Schedule, ScheduleKind};
-pub use step::{Adam, Evaluation, Outcome, Phase, StepReport, StepSettings, Watch, evaluate, step};
+pub use step::{
+    Adam, Evaluation, Outcome, Phase, StepReport, StepSettings, Watch, evaluate, scaled_step, step,
+};

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::error::{Error, Result};
+use crate::train::scale::LossScale;
 
 /// What early stopping watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Run {
     pub worse: u64,
     /// Sum and count of training losses since the last evaluation.
     pub recent_loss: (f64, u64),
+    /// The loss's factor, where the back-end needs one.
+    pub loss_scale: LossScale,
 }
 
 impl Default for Run {
@@ -57,12 +60,13 @@ impl Default for Run {
             best_step: 0,
             worse: 0,
             recent_loss: (0.0, 0),
+            loss_scale: LossScale::default(),
         }
     }
 }
 
-/// Version of the state's bytes.
-const VERSION: u64 = 1;
+/// Version of the state's bytes. Version 1 had no loss scale.
+const VERSION: u64 = 2;
 
 impl Run {
     /// Notes a finished step.
@@ -92,7 +96,7 @@ impl Run {
         if patience > 0 && self.worse >= patience { Decision::Stop } else { Decision::Worse }
     }
 
-    /// The state as bytes: a version, then nine little-endian words.
+    /// The state as bytes: a version, then eleven little-endian words.
     pub fn to_bytes(&self) -> Vec<u8> {
         let words = [
             VERSION,
@@ -105,23 +109,25 @@ impl Run {
             self.worse,
             self.recent_loss.0.to_bits(),
             self.recent_loss.1,
+            self.loss_scale.factor.to_bits(),
+            self.loss_scale.good,
         ];
         words.iter().flat_map(|w| w.to_le_bytes()).collect()
     }
 
-    /// Reads `to_bytes` back.
+    /// Reads back what `to_bytes` of this version or an earlier one wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Run> {
         let word = |i: usize| -> Result<u64> {
             let bytes = bytes.get(8 * i..8 * i + 8).ok_or(Error::State { what: "too short" })?;
             let bytes = bytes.try_into().map_err(|_| Error::State { what: "too short" })?;
             Ok(u64::from_le_bytes(bytes))
         };
-        if word(0)? != VERSION {
-            return Err(Error::State { what: "another version's state" });
-        }
-        if bytes.len() != 80 {
-            return Err(Error::State { what: "wrong length" });
-        }
+        let loss_scale = match (word(0)?, bytes.len()) {
+            (1, 80) => LossScale::default(),
+            (VERSION, 96) => LossScale { factor: f64::from_bits(word(10)?), good: word(11)? },
+            (1 | VERSION, _) => return Err(Error::State { what: "wrong length" }),
+            _ => return Err(Error::State { what: "another version's state" }),
+        };
         Ok(Run {
             step: word(1)?,
             rows_seen: word(2)?,
@@ -131,6 +137,7 @@ impl Run {
             best_step: word(6)?,
             worse: word(7)?,
             recent_loss: (f64::from_bits(word(8)?), word(9)?),
+            loss_scale,
         })
     }
 }
@@ -156,7 +163,13 @@ mod tests {
         run.stepped(1.25, 8, 300);
         run.judge(0.5, 3);
         assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
-        assert!(Run::from_bytes(&run.to_bytes()[..79]).is_err());
+        run.loss_scale.overflowed();
+        assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
+        assert!(Run::from_bytes(&run.to_bytes()[..95]).is_err());
+        // A checkpoint of an earlier version of the program.
+        let mut old = run.to_bytes()[..80].to_vec();
+        old[0] = 1;
+        assert_eq!(Run::from_bytes(&old), Ok(Run { loss_scale: LossScale::default(), ..run }));
         assert!(Run::from_bytes(&[]).is_err());
     }
 }

@@ -122,6 +122,21 @@ pub fn step(
     settings: &StepSettings,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
+    scaled_step(b, model, plan, batches, settings, 1.0, watch)
+}
+
+/// The same with the loss multiplied by `scale` on its way back, which the update takes out again: for
+/// back-ends of [narrow range](Backend::has_narrow_range). A gradient that overflows is
+/// [`Outcome::NotFinite`] with a finite loss.
+pub fn scaled_step(
+    b: &mut dyn Backend,
+    model: &Model,
+    plan: &Plan,
+    batches: &[Batch],
+    settings: &StepSettings,
+    scale: f64,
+    watch: &mut dyn Watch,
+) -> Result<Outcome> {
     let grads = model.params.all().in_region(Region::Grads);
     let total: f64 = batches.iter().flat_map(|x| &x.weights).map(|&w| f64::from(w)).sum();
     if total == 0.0 {
@@ -138,7 +153,7 @@ pub fn step(
         report.computed += batch.rows();
         let pass = begin(b, model, plan, batch, Some((settings.seed, settings.step as u32)))?;
         let coeff: Vec<f32> =
-            batch.weights.iter().map(|&w| (f64::from(w) / total) as f32).collect();
+            batch.weights.iter().map(|&w| (scale * f64::from(w) / total) as f32).collect();
         b.upload(Pass::cut(plan.head.coeff, batch.entries(), 1), &coeff)?;
         pass.forward(b)?;
         if !watch.phase(Phase::Backward) {
@@ -158,7 +173,7 @@ pub fn step(
         return Ok(Outcome::Stopped);
     }
     b.norm_squared(plan.head.norm_squared, grads)?;
-    report.grad_norm = libm::sqrt(f64::from(init::read(b, plan.head.norm_squared)?[0]));
+    report.grad_norm = libm::sqrt(f64::from(init::read(b, plan.head.norm_squared)?[0])) / scale;
     if !report.loss.is_finite() || !report.grad_norm.is_finite() {
         return Ok(Outcome::NotFinite { report, found });
     }
@@ -166,15 +181,22 @@ pub fn step(
         watch.phase(Phase::Done);
         return Ok(Outcome::Declined(report));
     }
-    update(b, model, settings, report.grad_norm)?;
+    update(b, model, settings, report.grad_norm, scale)?;
     watch.phase(Phase::Done);
     Ok(Outcome::Updated(report))
 }
 
 /// Clips (as PyTorch's `clip_grad_norm_` does) and updates both decay groups.
-fn update(b: &mut dyn Backend, model: &Model, settings: &StepSettings, norm: f64) -> Result<()> {
+fn update(
+    b: &mut dyn Backend,
+    model: &Model,
+    settings: &StepSettings,
+    norm: f64,
+    loss_scale: f64,
+) -> Result<()> {
     let max = settings.max_grad_norm;
-    let grad_scale = if max > 0.0 { (max / (norm + 1e-6)).min(1.0) } else { 1.0 };
+    let clip = if max > 0.0 { (max / (norm + 1e-6)).min(1.0) } else { 1.0 };
+    let grad_scale = clip / loss_scale;
     let Adam { beta1, beta2, eps, weight_decay, coupled } = settings.adam;
     let t = settings.step as u32 + 1;
     let half = model.params.len();
@@ -189,7 +211,8 @@ fn update(b: &mut dyn Backend, model: &Model, settings: &StepSettings, norm: f64
             b.accumulate(param.in_region(Region::Grads), param, scale)?;
             weight_decay = 0.0;
         }
-        let step = AdamW { lr: settings.lr, beta1, beta2, eps, weight_decay, t, grad_scale };
+        let StepSettings { lr, seed, .. } = *settings;
+        let step = AdamW { lr, beta1, beta2, eps, weight_decay, t, grad_scale, seed };
         let m = param.in_region(Region::Moments);
         let v = Slot::new(Region::Moments, half + param.offset, param.len);
         b.adamw(param, param.in_region(Region::Grads), m, v, step)?;

@@ -17,6 +17,7 @@ pub struct Gpu {
     pub name: String,
     /// Whether kernels for sm_90a run.
     pub hopper: bool,
+    pub processors: u32,
     stream: Stream,
     modules: Vec<Module>,
     _context: Context,
@@ -54,8 +55,10 @@ impl Gpu {
         let context = Context::new(device)?;
         let stream = Stream::new(StreamFlags::NON_BLOCKING, None)?;
         let hopper = device.get_attribute(DeviceAttribute::ComputeCapabilityMajor)? == 9;
+        let processors = device.get_attribute(DeviceAttribute::MultiprocessorCount)? as u32;
         let name = device.name()?;
-        let mut gpu = Self { name, hopper, stream, modules: Vec::new(), _context: context };
+        let mut gpu =
+            Self { name, hopper, processors, stream, modules: Vec::new(), _context: context };
         gpu.load(sources)?;
         Ok(gpu)
     }
@@ -78,7 +81,7 @@ impl Gpu {
         Ok(Kernel { function, threads, shared })
     }
 
-    pub fn launch(&self, kernel: Kernel, grid: [u32; 2], args: &[Arg]) -> Outcome<()> {
+    pub fn launch(&self, kernel: Kernel, grid: [u32; 3], args: &[Arg]) -> Outcome<()> {
         let mut values: Vec<u64> = args
             .iter()
             .map(|arg| match *arg {
@@ -96,7 +99,7 @@ impl Gpu {
                 kernel.function,
                 grid[0],
                 grid[1],
-                1,
+                grid[2],
                 kernel.threads,
                 1,
                 1,

@@ -4,10 +4,13 @@
 //!
 //! FOLDER: where other texts of the Hopper kernels are, to be tried in their place.
 
+#[path = "../../src/cuda/attention_groups.rs"]
+mod attention_groups;
 #[path = "../../src/cuda/attention_tiles.rs"]
 mod attention_tiles;
 mod device;
 
+use attention_groups::heads_at_once;
 use attention_tiles::Tiles;
 use cust::memory::{CopyDestination, DeviceBuffer};
 use device::{Arg, Gpu, Kernel, Outcome, address};
@@ -145,7 +148,8 @@ impl Attention {
         })
     }
 
-    fn launch(&self, gpu: &Gpu, which: usize) -> Outcome<()> {
+    /// `groups`: heads by groups, as the back-end launches them; else all side by side.
+    fn launch(&self, gpu: &Gpu, which: usize, groups: bool) -> Outcome<()> {
         let [q, k, v, dout] = self.inputs.each_ref().map(address);
         let [out, dq, dk, dv] = self.outputs.each_ref().map(address);
         let (lse, delta) = (address(&self.lse), address(&self.delta));
@@ -165,7 +169,9 @@ impl Attention {
             .chain(numbers)
             .chain([scale])
             .collect();
-        gpu.launch(self.kernels[which], [x as u32, tables.count], &args)
+        let (x, tiles) = (x as u32, u64::from(tables.count));
+        let all = if groups { heads_at_once(x, tiles, gpu.processors) } else { x };
+        gpu.launch(self.kernels[which], [all, tables.count, x / all], &args)
     }
 
     /// out, dq, dk, dv as they are on the device.
@@ -276,10 +282,10 @@ fn check(gpu: &Gpu, path: Path) -> Outcome<()> {
         for (name, v) in [("all", &batch.all), ("kept", &batch.kept)] {
             let s = Sizes { heads, kv, d };
             let attention = Attention::new(gpu, path, v, rows as usize, s)?;
-            (0..3).try_for_each(|which| attention.launch(gpu, which))?;
+            (0..3).try_for_each(|which| attention.launch(gpu, which, true))?;
             gpu.wait()?;
             let first = attention.results()?;
-            (0..3).try_for_each(|which| attention.launch(gpu, which))?;
+            (0..3).try_for_each(|which| attention.launch(gpu, which, false))?;
             gpu.wait()?;
             let again = if attention.results()? == first { "same" } else { "DIFFERS" };
             let wanted = exact(v, rows as usize, s, &attention.host, &first[0]);
@@ -324,26 +330,31 @@ fn time(gpu: &Gpu, path: Path) -> Outcome<()> {
         for (name, batch) in &shapes {
             let s = Sizes { heads, kv, d };
             let attention = Attention::new(gpu, path, &batch.all, batch.rows() as usize, s)?;
-            let mut ms = [0.0; 3];
-            for (which, ms) in ms.iter_mut().enumerate() {
-                *ms = gpu.time(|| attention.launch(gpu, which))?;
+            for groups in [false, true] {
+                let mut ms = [0.0; 3];
+                for (which, ms) in ms.iter_mut().enumerate() {
+                    *ms = gpu.time(|| attention.launch(gpu, which, groups))?;
+                }
+                let name = if groups { format!("{name}, by groups") } else { (*name).to_owned() };
+                line(&name, &batch.all, s, ms);
             }
-            let own = batch.all.spans.iter().map(|span| {
-                let len = f64::from(span.q_len);
-                len * len / 2.0
-            });
-            let flops = 4.0 * own.sum::<f64>() * (heads * d) as f64;
-            let [forward, query, key] = ms;
-            let backward = query + key;
-            println!(
-                "| {name} | {heads}/{kv} | {d} | {forward:.3} | {:.0} | {backward:.3} | {:.0} | \
-                 {query:.3} | {key:.3} |",
-                flops / forward / 1e9,
-                2.5 * flops / backward / 1e9
-            );
         }
     }
     Ok(())
+}
+
+/// One line of the table.
+fn line(name: &str, v: &Visibility, s: Sizes, [forward, query, key]: [f64; 3]) {
+    let own = v.spans.iter().map(|span| f64::from(span.q_len) * f64::from(span.q_len) / 2.0);
+    let Sizes { heads, kv, d } = s;
+    let flops = 4.0 * own.sum::<f64>() * (heads * d) as f64;
+    let backward = query + key;
+    println!(
+        "| {name} | {heads}/{kv} | {d} | {forward:.3} | {:.0} | {backward:.3} | {:.0} | {query:.3} | \
+         {key:.3} |",
+        flops / forward / 1e9,
+        2.5 * flops / backward / 1e9
+    );
 }
 
 fn main() -> Outcome<()> {

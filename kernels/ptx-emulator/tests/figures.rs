@@ -109,6 +109,9 @@ fn plain_jobs() -> Vec<Job> {
         job("convert", "f32_to_bf16", &nc, per(N * C, 256, 256), |b| {
             vec![b.narrow(N * C), b.wide(N * C), long(N * C)]
         }),
+        job("bf16_to_f16", "bf16_to_f16", &nc, per(N * C, 256, 256), |b| {
+            vec![b.narrow(N * C), b.narrow(N * C), long(N * C)]
+        }),
         job("convert", "f16_to_bf16", &nc, per(N * C, 256, 256), |b| {
             vec![b.narrow(N * C), b.narrow(N * C), long(N * C)]
         }),
@@ -119,6 +122,14 @@ fn plain_jobs() -> Vec<Job> {
             let lists = [0; 4].map(|_| b.wide(N * C));
             let numbers = [0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 0.7, 1e-8, 0.99].map(Arg::F32);
             [lists.to_vec(), vec![b.narrow(N * C), long(N * C)], numbers.to_vec()].concat()
+        }),
+        job("adamw_narrow", "adamw_narrow", &nc, per(N * C, 1024, 256), |b| {
+            let param = b.narrow(N * C);
+            let lists = [0; 3].map(|_| b.wide(N * C));
+            let numbers = [0.5, 0.9, 0.1, 0.95, 0.05, 0.01, 0.7, 1e-8, 0.99].map(Arg::F32);
+            let random = [n(1), n(2), n(3), n(4)];
+            let lengths = [long(N * C), long(0)];
+            [&[param][..], &lists, &lengths, &numbers, &random].concat()
         }),
     ]
 }
@@ -164,11 +175,11 @@ fn attention_jobs() -> Vec<Job> {
         }),
         job("linear_cross_entropy", "cross_entropy_forward", &vocabulary, per(N, 1, 256), |b| {
             let (nll, lse, best) = (b.wide(N), b.wide(N), b.rows(N));
-            vec![nll, lse, best, b.wide(N * V), b.rows(N + 1), b.rows(N), n(V)]
+            vec![nll, lse, best, b.wide(N * V), b.rows(N + 1), b.rows(N), n(V), n(V)]
         }),
         job("linear_cross_entropy", "cross_entropy_backward", &vocabulary, per(N, 1, 256), |b| {
             let (dlogits, coeff, lse) = (b.narrow(N * V), b.wide(N), b.wide(N));
-            vec![dlogits, coeff, lse, b.wide(N * V), b.rows(N + 1), b.rows(N), n(V)]
+            vec![dlogits, coeff, lse, b.wide(N * V), b.rows(N + 1), b.rows(N), n(V), n(V)]
         }),
     ]
 }
@@ -258,6 +269,11 @@ fn product_jobs() -> Vec<Job> {
         job("matmul_backward_weight", "matmul_backward_weight", &what, tiles, |b| {
             let args = vec![b.wide(M * M), b.narrow(M * KK), b.narrow(KK * M)];
             [args, sizes()].concat()
+        }),
+        job("matmul_f16", "matmul_f16", "M 64 N 64 K 64", ([1, 1], 128, 0), |b| {
+            let lists = vec![b.narrow(4096), b.narrow(4096), b.narrow(4096)];
+            let sizes = [64, 64, 64, 64, 1, 1, 64].map(n);
+            [lists, sizes.to_vec(), vec![Arg::F32(1.0), n(0), n(0)]].concat()
         }),
         job("matmul_any", "matmul_any", "M 64 N 64 K 64", per(64 * 64, 128, 128), |b| {
             let lists = vec![b.narrow(4096), b.narrow(4096), b.narrow(4096)];

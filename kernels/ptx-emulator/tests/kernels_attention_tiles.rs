@@ -5,6 +5,8 @@ mod attention;
 mod common;
 #[path = "common/data.rs"]
 mod data;
+#[path = "../../src/cuda/attention_groups.rs"]
+mod groups;
 #[path = "../../src/cuda/attention_tiles.rs"]
 mod tiles;
 
@@ -101,8 +103,10 @@ impl Run {
         let sizes = [h, kv, d].map(|number| Arg::U32(number as u32));
         let scale = Arg::F32(1.0 / (d as f32).sqrt());
         let args: Vec<Arg> = pointers.chain(sizes).chain([scale]).collect();
+        // With many tiles the heads come in groups.
+        let group = groups::heads_at_once(heads as u32, tables.tiles.len() as u64, 1);
         let shape = Shape {
-            grid: [heads as u32, tables.tiles.len() as u32, 1],
+            grid: [group, tables.tiles.len() as u32, heads as u32 / group],
             block: [threads, 1, 1],
             shared: row_bytes as u32,
         };

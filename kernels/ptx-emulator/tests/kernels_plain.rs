@@ -7,6 +7,7 @@ mod data;
 use common::{Arg, Gpu};
 use data::{Numbers, assert_bf16, assert_f32, exact};
 use half::{bf16, f16};
+use paddock_core::philox::{Philox, Stream};
 use paddock_ptx_emulator::Shape;
 
 const ELEMENTWISE: &str = include_str!("../../src/cuda/elementwise.ptx");
@@ -14,6 +15,8 @@ const CONVERT: &str = include_str!("../../src/cuda/convert.ptx");
 const EMBED: &str = include_str!("../../src/cuda/embed.ptx");
 const DROPOUT: &str = include_str!("../../src/cuda/dropout.ptx");
 const ADAMW: &str = include_str!("../../src/cuda/adamw.ptx");
+const ADAMW_NARROW: &str = include_str!("../../src/cuda/adamw_narrow.ptx");
+const TO_F16: &str = include_str!("../../src/cuda/bf16_to_f16.ptx");
 
 fn line(grid: usize, block: u32) -> Shape {
     Shape { grid: [grid.max(1) as u32, 1, 1], block: [block, 1, 1], shared: 0 }
@@ -270,4 +273,64 @@ fn adamw_is_the_formula() {
             assert_f32(&gpu.read_f32(address, count), expected, 1e-6, 2e-7, what);
         }
     }
+}
+
+/// The same arithmetic in f32, then a random word for each element: exact to the bit.
+#[test]
+fn adamw_narrow_rounds_by_the_random_words() {
+    let seed = 0x1234_5678_9ABC;
+    let random = Philox::new(seed, Stream::ROUND);
+    let numbers = [0.5, 0.9, 0.1, 0.95, 0.05, 1e-4, 0.7, 1e-8, 0.999].map(Arg::F32);
+    let (mut sum, mut all) = (0.0, 0.0);
+    for (count, first) in [(1, 0), (7, 5), (1023, 64), (4099, 3), (2048, (1_u64 << 34) + 64)] {
+        let (mut gpu, mut values) = (Gpu::new(), Numbers(count as u64));
+        let start = values.bf16s(count);
+        let wide: Vec<f32> = start.iter().map(|&x| bf16::from_bits(x).to_f32()).collect();
+        let [g, m] = [0, 1].map(|_| values.f32s(count));
+        let v: Vec<f32> = values.f32s(count).iter().map(|x| x * x).collect();
+        let [p_wide, p_g] = [&wide, &g].map(|list| gpu.f32s(list));
+        let [p_m, p_v, p_m2, p_v2] = [&m, &v, &m, &v].map(|list| gpu.f32s(list));
+        let p = gpu.u16s(&start);
+        let shape = line(count.div_ceil(1024), 256);
+        let length = Arg::U64(count as u64);
+        let at = [p_wide, p_g, p_m, p_v, 0].map(Arg::U64);
+        gpu.launch(ADAMW, "adamw", shape, &[&at[..], &[length], &numbers].concat());
+        let at = [p, p_g, p_m2, p_v2].map(Arg::U64);
+        let key = [seed as u32, (seed >> 32) as u32, 9, Stream::ROUND.0].map(Arg::U32);
+        let lengths = [length, Arg::U64(first)];
+        let args = [&at[..], &lengths, &numbers, &key].concat();
+        gpu.launch(ADAMW_NARROW, "adamw_narrow", shape, &args);
+        let exact = gpu.read_f32(p_wide, count);
+        let word = |i: usize| random.word(9, first + i as u64) & 0xFFFF;
+        let expected: Vec<u16> =
+            (0..count).map(|i| ((exact[i].to_bits() + word(i)) >> 16) as u16).collect();
+        let found = gpu.read_u16(p, count);
+        assert_eq!(found, expected, "{count} from {first}");
+        assert_eq!(gpu.read_f32(p_m, count), gpu.read_f32(p_m2, count));
+        assert_eq!(gpu.read_f32(p_v, count), gpu.read_f32(p_v2, count));
+        for (x, found) in exact.iter().zip(found) {
+            // The distance between neighbours in bf16 near x.
+            let step = f32::from_bits((x.to_bits() >> 23 << 23) | 1 << 16)
+                - f32::from_bits(x.to_bits() >> 23 << 23);
+            let error = f64::from((bf16::from_bits(found).to_f32() - x) / step.abs());
+            assert!(error.abs() < 1.0, "{x} became {error} steps more");
+            sum += error;
+            all += 1.0;
+        }
+    }
+    // Right on average: a mean of uniform errors is off by 0.4 / sqrt(7178).
+    assert!(f64::abs(sum / all) < 0.02, "{}", sum / all);
+}
+
+#[test]
+fn bf16_becomes_f16() {
+    let (mut gpu, mut numbers) = (Gpu::new(), Numbers(9));
+    let mut values = numbers.bf16s(1000);
+    values.extend([1e-6, -3e-8, 65_280.0, 1e30, -1e30].map(|x| bf16::from_f32(x).to_bits()));
+    let (inp, out) = (gpu.u16s(&values), gpu.room(2 * values.len()));
+    let args = [Arg::U64(out), Arg::U64(inp), Arg::U64(values.len() as u64)];
+    gpu.launch(TO_F16, "bf16_to_f16", line(values.len().div_ceil(256), 256), &args);
+    let expected: Vec<u16> =
+        values.iter().map(|&x| f16::from_f32(bf16::from_bits(x).to_f32()).to_bits()).collect();
+    assert_eq!(gpu.read_u16(out, values.len()), expected);
 }

@@ -9,9 +9,13 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "../../src/cuda/spelling.rs"]
+mod spelling;
+
 /// What a file for this target is assembled for: a plain target runs on all that follow it.
 fn architectures(target: &str) -> &'static [&'static str] {
     match target {
+        "sm_75" => &["sm_75", "sm_80"],
         "sm_80" => &["sm_80", "sm_86", "sm_89", "sm_90", "sm_120"],
         "sm_90" => &["sm_90", "sm_120"],
         "sm_90a" => &["sm_90a"],
@@ -58,8 +62,30 @@ fn number(line: &str, unit: &str) -> u32 {
     if line.contains(unit) { word.parse().unwrap_or(0) } else { 0 }
 }
 
+/// The architecture that a text is for at least.
+fn target(source: &str) -> &str {
+    let target = source.lines().find_map(|line| line.trim().strip_prefix(".target "));
+    target.expect("a .target").trim()
+}
+
+/// Assembles a file; its kernels' lines go to the table, with `kind` behind their names.
+fn assemble(ptxas: &Path, file: &Path, architectures: &[&str], kind: &str, table: &mut String) {
+    for architecture in architectures {
+        let output = Command::new(ptxas)
+            .args(["-v", "--warning-as-error", "-arch", architecture, "-o", "/dev/null"])
+            .arg(file)
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}", ptxas.display()));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{} for {architecture}: {text}", file.display());
+        // C7510 and its kin: products run one after another, or registers are not given up.
+        assert!(!text.contains("(C75"), "{} for {architecture}: {text}", file.display());
+        report(&text, architecture, kind, table);
+    }
+}
+
 /// One line a kernel: name, architecture, registers, static shared memory. Panics on spills.
-fn report(text: &str, architecture: &str, table: &mut String) {
+fn report(text: &str, architecture: &str, kind: &str, table: &mut String) {
     let mut kernel = "";
     for line in text.lines() {
         if let Some(rest) = line.split("entry function '").nth(1) {
@@ -69,7 +95,8 @@ fn report(text: &str, architecture: &str, table: &mut String) {
         assert_eq!(spills, 0, "{kernel} spills on {architecture}: {line}");
         if line.contains("Used ") {
             let (registers, shared) = (number(line, " registers"), number(line, " bytes smem"));
-            writeln!(table, "{kernel:<32} {architecture:<8} {registers:>4} {shared:>6}")
+            let name = format!("{kernel}{kind}");
+            writeln!(table, "{name:<32} {architecture:<8} {registers:>4} {shared:>6}")
                 .expect("a string");
         }
     }
@@ -90,19 +117,17 @@ fn every_file_assembles_without_spills() {
         String::from("# kernel, architecture, registers, bytes of static shared memory\n");
     for file in &files {
         let source = std::fs::read_to_string(file).expect("text");
-        let target = source.lines().find_map(|line| line.trim().strip_prefix(".target "));
-        let target = target.unwrap_or_else(|| panic!("{}: no .target", file.display())).trim();
-        for architecture in architectures(target) {
-            let output = Command::new(&ptxas)
-                .args(["-v", "--warning-as-error", "-arch", architecture, "-o", "/dev/null"])
-                .arg(file)
-                .output()
-                .unwrap_or_else(|error| panic!("{}: {error}", ptxas.display()));
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{} for {architecture}: {text}", file.display());
-            // C7510 and its kin: products run one after another, or registers are not given up.
-            assert!(!text.contains("(C75"), "{} for {architecture}: {text}", file.display());
-            report(&text, architecture, &mut table);
+        assemble(&ptxas, file, architectures(target(&source)), "", &mut table);
+        // Those that serve bf16 alone, and Hopper's, are not spelled otherwise.
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let own =
+            ["adamw_narrow", "bf16_to_f16", "matmul_any", "matmul_f16"].contains(&stem.as_str());
+        if file.parent().is_some_and(|folder| folder.ends_with("src/cuda")) && !own {
+            let other = spelling::in_f16(&source);
+            assert!(!other.contains(".bf16"), "{stem}: bf16 is left in the text for f16");
+            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{stem}_f16.ptx"));
+            std::fs::write(&path, &other).expect("a file");
+            assemble(&ptxas, &path, &[target(&other)], " f16", &mut table);
         }
     }
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ptxas.txt");

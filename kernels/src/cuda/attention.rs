@@ -5,6 +5,7 @@ use paddock_core::batch::Rows;
 use paddock_core::error::{Error, Result};
 use paddock_core::slot::Slot;
 
+use super::attention_groups::heads_at_once;
 use super::driver::Arg;
 use super::tables::TileTables;
 use super::{Cuda, args};
@@ -86,6 +87,11 @@ fn is_tiled(heads: Heads, addresses: &[u64]) -> bool {
 }
 
 impl Cuda<'_> {
+    /// Whether the tiles' kernels are there and take these heads at these addresses.
+    fn runs_tiles(&self, heads: Heads, addresses: &[u64]) -> bool {
+        self.gpu.has(FORWARD.plain.names[0]) && is_tiled(heads, addresses)
+    }
+
     /// Queries of `q`, which must be those of the batch.
     fn query_count(&self, q: Slot, heads: Heads, rows: Rows) -> Result<u64> {
         let width = u64::from(heads.n_heads) * u64::from(heads.head_dim);
@@ -97,14 +103,14 @@ impl Cuda<'_> {
         Ok(expected / width)
     }
 
-    /// Queues a kernel for `x` heads over the tiles, with `pointers` as its first parameters.
+    /// Queues a kernel for `of` heads over the tiles, with `pointers` as its first parameters.
     fn run_tiles(
         &mut self,
         kernel: &Kernel,
         pointers: &[u64],
         tables: TileTables,
         heads: Heads,
-        x: u32,
+        of: u32,
     ) -> Result<()> {
         let Heads { n_heads, n_kv_heads, head_dim } = heads;
         let lists = [tables.tiles, tables.entries, tables.masks].map(|word| self.table(word));
@@ -118,7 +124,9 @@ impl Cuda<'_> {
         let kernel = if hopper { &kernel.hopper } else { &kernel.plain };
         let shared = kernel.rows * if wide { 256 } else { 128 } + kernel.bytes;
         let name = kernel.names[usize::from(wide)];
-        self.gpu.launch(name, [u64::from(x), tables.count, 1], kernel.threads, shared, &arguments)
+        let group = heads_at_once(of, tables.count, self.gpu.report.processors);
+        let grid = [u64::from(group), tables.count, u64::from(of / group)];
+        self.gpu.launch(name, grid, kernel.threads, shared, &arguments)
     }
 
     pub(super) fn run_attention_forward(
@@ -137,7 +145,7 @@ impl Cuda<'_> {
         let [q, k, v] = [self.narrow(q)?, self.narrow(k)?, self.narrow(v)?];
         let (out, lse) = (self.narrow(out)?, self.wide(lse)?);
         let Heads { n_heads, n_kv_heads, head_dim } = heads;
-        if is_tiled(heads, &[out, q, k, v]) {
+        if self.runs_tiles(heads, &[out, q, k, v]) {
             return self.run_tiles(&FORWARD, &[out, lse, q, k, v], tables.by_query, heads, n_heads);
         }
         let (visible, ranges) = (self.table(tables.visible)?, self.table(tables.ranges)?);
@@ -183,7 +191,7 @@ impl Cuda<'_> {
         let lse = self.wide(saved.lse)?;
         let by_query = [dq, delta, dout, out, lse, q, k, v];
         let by_key = [dk, dv, delta, dout, lse, q, k, v];
-        if is_tiled(heads, &[dq, dk, dv, q, k, v, dout, out]) && keys == tables.keys {
+        if self.runs_tiles(heads, &[dq, dk, dv, q, k, v, dout, out]) && keys == tables.keys {
             self.run_tiles(&BACKWARD_QUERY, &by_query, tables.by_query, heads, heads.n_heads)?;
             return self.run_tiles(&BACKWARD_KEY, &by_key, tables.by_key, heads, heads.n_kv_heads);
         }

@@ -1,43 +1,59 @@
 //! One opened device: its context, kernels, stream and errors.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::mem::forget;
 use std::rc::Rc;
 
 use cust::context::Context;
 use cust::stream::{Stream, StreamFlags};
 use paddock_core::error::{Error, Result};
 
+use super::convert::Half;
 use super::driver::{
-    Answer, Arg, Buffer, Code, Function, Module, PIECE, Staging, fill, memory, read,
+    Answer, Arg, Buffer, Code, Function, Home, Module, PIECE, Staging, fill, memory, read,
 };
 use super::kernels::{SOURCES, Source};
 use super::machine::{DeviceReport, choose, devices, start};
 use super::matmul_sm90;
 use super::profile::{Line, Profile};
-use super::trouble::{is_lasting, words};
-use crate::{Options, Progress};
+use super::trouble::{hung, is_lasting, words};
+use super::wait::{self, HUNG, Pace};
+use crate::{Options, Precision, Progress};
 
 /// One opened device, shared by the back-ends that compute on it. It belongs to the thread that opened
 /// it.
 pub struct Gpu {
     // In the order in which they are given up: the context last.
-    pub(super) staging: RefCell<Staging>,
+    staging: RefCell<Option<Staging>>,
     /// Where weights of another element type land before they are converted.
     pub(super) landing: RefCell<Option<Buffer>>,
-    functions: HashMap<&'static str, Function>,
-    _modules: Vec<Module>,
+    functions: HashMap<String, Function>,
+    modules: Vec<Module>,
+    pace: RefCell<Pace>,
     profile: RefCell<Option<Profile>>,
     trouble: RefCell<Option<String>>,
+    /// The newest kernel queued.
+    newest: Cell<&'static str>,
     pub(super) progress: Option<Progress>,
+    /// What 16-bit numbers are.
+    pub(super) half: Half,
+    /// Parameters are bf16 alone.
+    pub(super) narrow_parameters: bool,
     pub(super) stream: Stream,
-    pub(super) context: Rc<Context>,
+    home: Rc<Home>,
     pub(super) report: DeviceReport,
     name: String,
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
+        if self.home.is_abandoned() {
+            // Giving these back would wait for the device.
+            forget(self.staging.take());
+            self.modules.drain(..).for_each(forget);
+            return;
+        }
         // Nothing may be on its way when the pinned buffers go; a lost device has nothing on its way.
         let _ = self.stream.synchronize();
     }
@@ -58,23 +74,33 @@ impl Gpu {
             Error::Device(format!("{} cannot be opened: {what}: {}", report.name, words(code)))
         };
         let context = Context::new(*device).map_err(|e| failed("its context", e as Code))?;
-        let context = Rc::new(context);
+        let home = Rc::new(Home::new(context));
         let stream = Stream::new(StreamFlags::DEFAULT, None);
         let stream = stream.map_err(|e| failed("its stream", e as Code))?;
         let staging = Staging::new(&stream).map_err(|code| failed("pinned memory", code))?;
-        let (modules, functions) = load(report, version)?;
+        let pace = Pace::new(&stream, wait::limit(options.wait_limit));
+        let pace = pace.map_err(|code| failed("its events", code))?;
+        let half = half(report, options)?;
+        let (modules, functions) = load(report, version, half)?;
         Ok(Rc::new(Gpu {
-            staging: RefCell::new(staging),
+            staging: RefCell::new(Some(staging)),
             landing: RefCell::default(),
             functions,
-            _modules: modules,
+            modules,
+            pace: RefCell::new(pace),
             profile: RefCell::default(),
             trouble: RefCell::default(),
+            newest: Cell::new("none"),
             progress: options.progress.clone(),
+            half,
+            narrow_parameters: options.narrow_parameters,
             stream,
-            context,
+            home,
             report: report.clone(),
-            name: format!("cuda {}", report.name),
+            name: match half {
+                Half::Bf16 => format!("cuda {}", report.name),
+                Half::F16 => format!("cuda {} in f16", report.name),
+            },
         }))
     }
 
@@ -90,20 +116,34 @@ impl Gpu {
 
     /// Turns the driver's answer into a result. After an error that lasts, every later call repeats it.
     pub(super) fn check<T>(&self, doing: &str, answer: Answer<T>) -> Result<T> {
-        if let Some(message) = &*self.trouble.borrow() {
-            return Err(Error::Device(message.clone()));
-        }
+        self.alive()?;
         answer.map_err(|code| {
-            let mut message = format!("{}: {doing}: {}", self.name, words(code));
-            if is_lasting(code) {
-                message.push_str(
-                    ". The device is lost to this run; start it again with --resume to go on from the \
-                     last checkpoint",
-                );
-                self.trouble.replace(Some(message.clone()));
+            let words = match code {
+                HUNG => hung(self.pace.borrow().limit(), self.newest.get()),
+                code => words(code),
+            };
+            let mut message = format!("{}: {doing}: {words}", self.name);
+            if code != HUNG && !is_lasting(code) {
+                return Error::Device(message);
             }
-            Error::Device(message)
+            if code == HUNG {
+                self.home.abandon();
+            }
+            message.push_str(
+                ". The device is lost to this run; start it again with --resume to go on from the \
+                 last checkpoint",
+            );
+            self.trouble.replace(Some(message.clone()));
+            Error::DeviceLost(message)
         })
+    }
+
+    /// After an error that lasts nothing is asked of the device any more.
+    fn alive(&self) -> Result<()> {
+        match &*self.trouble.borrow() {
+            Some(message) => Err(Error::DeviceLost(message.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Whether this device has a kernel (some are for one kind of device only).
@@ -163,6 +203,8 @@ impl Gpu {
             )));
         }
         let grid = grid.map(|x| x as u32);
+        self.alive()?;
+        self.newest.set(entry);
         let mut profile = self.profile.borrow_mut();
         if let Some(profile) = &mut *profile {
             self.check("timing", profile.begin(entry, grid, &self.stream))?;
@@ -171,7 +213,8 @@ impl Gpu {
         if let Some(profile) = &mut *profile {
             self.check("timing", profile.end(&self.stream))?;
         }
-        Ok(())
+        let launched = self.pace.borrow_mut().launched(&self.stream);
+        self.check("waiting for earlier kernels", launched)
     }
 
     /// Fills device memory; `bytes_each` is 1, 2 or 4.
@@ -179,13 +222,15 @@ impl Gpu {
         if count == 0 {
             return Ok(());
         }
+        self.alive()?;
         self.check("filling memory", fill(&self.stream, at, value, bytes_each, count))
     }
 
     /// Copies device memory to the host, after everything before it.
     pub(super) fn read(&self, to: &mut [u8], from: u64) -> Result<()> {
+        self.wait()?;
         if to.is_empty() {
-            return self.wait();
+            return Ok(());
         }
         self.check("reading results", read(&self.stream, to, from))
     }
@@ -198,10 +243,14 @@ impl Gpu {
         bytes: u64,
         mut write: impl FnMut(u64, &mut [u8]),
     ) -> Result<()> {
+        self.alive()?;
+        let limit = self.pace.borrow().limit();
         let mut staging = self.staging.borrow_mut();
+        let Some(staging) = &mut *staging else { return Ok(()) };
         for start in (0..bytes).step_by(PIECE) {
             let len = (bytes - start).min(PIECE as u64) as usize;
-            let sent = staging.send(&self.stream, to + start, len, |piece| write(start, piece));
+            let sent =
+                staging.send(&self.stream, to + start, len, limit, |piece| write(start, piece));
             self.check("sending data", sent)?;
         }
         Ok(())
@@ -209,7 +258,9 @@ impl Gpu {
 
     /// New device memory, for what `why` says.
     pub(super) fn allocate(&self, why: &str, bytes: u64) -> Result<Buffer> {
-        let buffer = Buffer::new(&self.context, bytes);
+        // The driver may wait for the device when it looks for room.
+        self.wait()?;
+        let buffer = Buffer::new(&self.home, bytes);
         let doing = format!("{} MiB for {why}", bytes.div_ceil(1 << 20));
         self.check(&doing, buffer)
     }
@@ -221,7 +272,8 @@ impl Gpu {
 
     /// Waits until everything queued has finished, and reports its errors.
     pub(super) fn wait(&self) -> Result<()> {
-        let waited = self.stream.synchronize().map_err(|e| e as Code);
+        self.alive()?;
+        let waited = self.pace.borrow().wait(&self.stream);
         self.check("waiting for the device", waited)
     }
 
@@ -243,21 +295,40 @@ impl Gpu {
     }
 }
 
+/// What 16-bit numbers are to be on a device.
+fn half(report: &DeviceReport, options: &Options) -> Result<Half> {
+    let refused = |why: &str| Err(Error::Device(format!("{}: {why}", report.name)));
+    let half = match options.precision {
+        Precision::F16 => Half::F16,
+        Precision::Bf16 if !report.has_bf16() => {
+            return refused("it has no bf16 (compute capability 8.0 has); use --precision f16");
+        }
+        Precision::Auto if !report.has_bf16() => Half::F16,
+        Precision::Auto | Precision::Bf16 => Half::Bf16,
+    };
+    if half == Half::F16 && options.narrow_parameters {
+        return refused("parameters in bf16 do not go with --precision f16; use --parameters f32");
+    }
+    Ok(half)
+}
+
 /// Loads every file that the device can run and the driver for this version of CUDA can read.
 fn load(
     report: &DeviceReport,
     version: (i32, i32),
-) -> Result<(Vec<Module>, HashMap<&'static str, Function>)> {
+    half: Half,
+) -> Result<(Vec<Module>, HashMap<String, Function>)> {
     let (mut modules, mut functions) = (Vec::new(), HashMap::new());
-    let fits = |source: &&Source| source.runs_on(report.capability) && source.read_by(version);
-    for source in SOURCES.iter().filter(fits) {
-        let module = Module::load(source.text).map_err(|(code, log)| {
+    let fits = |source: &Source| source.runs_on(report.capability) && source.read_by(version);
+    let sources = SOURCES.iter().filter_map(|source| source.of(half));
+    for source in sources.filter(fits) {
+        let module = Module::load(&source.text).map_err(|(code, log)| {
             let (name, stem, why) = (&report.name, source.stem, words(code));
             let log = if log.is_empty() { String::new() } else { format!(": {log}") };
             Error::Device(format!("{name} does not take the kernels of {stem}.ptx: {why}{log}"))
         })?;
         for (entry, types) in source.entries() {
-            let function = module.function(entry, types).map_err(|code| {
+            let function = module.function(&entry, types).map_err(|code| {
                 Error::Device(format!("{}: kernel {entry}: {}", report.name, words(code)))
             })?;
             functions.insert(entry, function);

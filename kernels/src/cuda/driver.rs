@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::ffi::{CString, c_uint, c_void};
 use std::rc::Rc;
+use std::time::Duration;
 
 use cust::context::Context;
 use cust::event::{Event, EventFlags};
@@ -11,7 +12,7 @@ use cust::memory::LockedBuffer;
 use cust::stream::Stream;
 use cust::sys;
 
-use super::matmul_sm90;
+use super::{matmul_sm90, wait};
 
 /// A result code of the driver that is not success.
 pub type Code = u32;
@@ -26,21 +27,53 @@ fn answer(result: sys::CUresult) -> Answer {
     }
 }
 
+/// The context that everything on the device belongs to.
+pub struct Home {
+    context: Option<Context>,
+    hung: Cell<bool>,
+}
+
+impl Home {
+    /// Of a context that was made current.
+    pub fn new(context: Context) -> Home {
+        Home { context: Some(context), hung: Cell::new(false) }
+    }
+
+    /// The device does not answer: from now on nothing is given back to it, because that would wait for it.
+    /// The end of the process gives it back.
+    pub fn abandon(&self) {
+        self.hung.set(true);
+    }
+
+    /// Whether it was abandoned.
+    pub fn is_abandoned(&self) -> bool {
+        self.hung.get()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if self.hung.get() {
+            std::mem::forget(self.context.take());
+        }
+    }
+}
+
 /// Device memory, given back when dropped.
 pub struct Buffer {
     address: u64,
     bytes: u64,
     /// The memory belongs to the context.
-    _context: Rc<Context>,
+    home: Rc<Home>,
 }
 
 impl Buffer {
     /// Memory with undefined contents; `bytes` is not 0.
-    pub fn new(context: &Rc<Context>, bytes: u64) -> Answer<Buffer> {
+    pub fn new(home: &Rc<Home>, bytes: u64) -> Answer<Buffer> {
         let mut address = 0;
         // SAFETY: the driver writes an address to the variable, whose context is current.
         answer(unsafe { sys::cuMemAlloc_v2(&mut address, bytes as usize) })?;
-        Ok(Buffer { address, bytes, _context: context.clone() })
+        Ok(Buffer { address, bytes, home: home.clone() })
     }
 
     /// Where it begins.
@@ -56,6 +89,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.home.is_abandoned() {
+            return;
+        }
         // SAFETY: the address came from the allocation and is forgotten now. On a lost device the call
         // fails and there is nothing left to free.
         let _ = unsafe { sys::cuMemFree_v2(self.address) };
@@ -81,7 +117,8 @@ pub fn copy(stream: &Stream, to: u64, from: u64, bytes: u64) -> Answer {
     answer(unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, bytes as usize, stream.as_inner()) })
 }
 
-/// Copies device memory to the host and waits for it, and so for all work before it.
+/// Copies device memory to the host and waits for the copy. All work before it has finished: the driver
+/// would wait for it without a limit.
 pub fn read(stream: &Stream, to: &mut [u8], from: u64) -> Answer {
     // SAFETY: the target has that many bytes and stays borrowed until the stream has finished below.
     let copied = answer(unsafe {
@@ -127,12 +164,13 @@ impl Staging {
         stream: &Stream,
         to: u64,
         bytes: usize,
+        limit: Duration,
         write: impl FnOnce(&mut [u8]),
     ) -> Answer {
         let (buffer, event) = &mut self.buffers[self.next];
         self.next = (self.next + 1) % BUFFERS;
         // The copy that used this buffer before has left it.
-        event.synchronize().map_err(|e| e as Code)?;
+        wait::until(event, limit)?;
         write(&mut buffer[..bytes]);
         // SAFETY: the buffer has that many bytes, and nobody writes it before the event has passed;
         // `Gpu` waits for the stream before it drops the buffers.

@@ -1,11 +1,9 @@
 //! fill, copy, add, accumulate, rows by the batch's tables, and Σ x².
 
-use half::bf16;
 use paddock_core::backend::Write;
 use paddock_core::error::{Error, Result};
 use paddock_core::slot::Slot;
 
-use super::memory::stored_bytes;
 use super::{Cuda, args, convert, driver};
 
 /// Partial sums of [`Cuda::run_norm_squared`]: one for this many numbers.
@@ -23,18 +21,19 @@ pub fn scratch_len(len: u64) -> u64 {
 impl Cuda<'_> {
     pub(super) fn run_fill(&mut self, dst: Slot, value: f32) -> Result<()> {
         let at = self.memory.at(dst)?;
-        let word = match stored_bytes(dst.region) {
+        let bytes = self.memory.bytes_of(dst.region);
+        let word = match bytes {
             4 => value.to_bits(),
-            _ => u32::from(bf16::from_f32(value).to_bits()),
+            _ => u32::from(self.gpu.half.bits(value)),
         };
-        self.gpu.fill(at, word, stored_bytes(dst.region) as u32, dst.len)?;
+        self.gpu.fill(at, word, bytes as u32, dst.len)?;
         self.memory.written(&self.gpu, dst)
     }
 
     pub(super) fn run_copy(&mut self, dst: Slot, src: Slot) -> Result<()> {
         let (to, from) = (self.memory.at(dst)?, self.memory.at(src)?);
         let (gpu, len) = (&self.gpu, dst.len.min(src.len));
-        match (stored_bytes(dst.region), stored_bytes(src.region)) {
+        match (self.memory.bytes_of(dst.region), self.memory.bytes_of(src.region)) {
             (2, 4) => convert::narrow(gpu, to, from, len)?,
             (4, 2) => convert::widen(gpu, to, from, len)?,
             (bytes, _) => {
@@ -46,7 +45,7 @@ impl Cuda<'_> {
     }
 
     pub(super) fn run_add(&mut self, out: Slot, a: Slot, b: Slot) -> Result<()> {
-        if stored_bytes(out.region) == 4 {
+        if self.memory.bytes_of(out.region) == 4 {
             if out != a {
                 self.run_copy(out, a)?;
             }
@@ -59,7 +58,8 @@ impl Cuda<'_> {
 
     pub(super) fn run_accumulate(&mut self, dst: Slot, src: Slot, scale: f32) -> Result<()> {
         let (to, from) = (self.memory.at(dst)?, self.memory.at(src)?);
-        let (entry, each) = match (stored_bytes(dst.region), stored_bytes(src.region)) {
+        let bytes_of = |slot: Slot| self.memory.bytes_of(slot.region);
+        let (entry, each) = match (bytes_of(dst), bytes_of(src)) {
             (2, 2) => ("accumulate", 2048),
             (4, 4) => ("accumulate_f32", 1024),
             _ => {

@@ -1,30 +1,43 @@
 //! The PTX files, and what their texts say about their kernels.
 
+use std::borrow::Cow;
+
+use super::convert::Half;
 use super::driver::Type;
 use super::matmul_sm90::{Product, SUM_SOURCE};
+use super::spelling;
 
 /// A file of kernels.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Source {
     /// Its name without `.ptx`.
     pub stem: &'static str,
     /// Its text.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }
 
 /// The file of this name beside this one.
 macro_rules! file {
     ($stem:literal) => {
-        Source { stem: $stem, text: include_str!(concat!($stem, ".ptx")) }
+        Source { stem: $stem, text: Cow::Borrowed(include_str!(concat!($stem, ".ptx"))) }
+    };
+}
+
+/// One of Hopper's products.
+macro_rules! product {
+    ($stem:literal, $product:ident) => {
+        Source { stem: $stem, text: Cow::Borrowed(Product::$product.source()) }
     };
 }
 
 /// Every file. Each says by `.target` which devices it is for.
 pub const SOURCES: &[Source] = &[
     file!("adamw"),
+    file!("adamw_narrow"),
     file!("attention_any"),
     file!("attention_backward"),
     file!("attention_forward"),
+    file!("bf16_to_f16"),
     file!("convert"),
     file!("dropout"),
     file!("elementwise"),
@@ -33,21 +46,35 @@ pub const SOURCES: &[Source] = &[
     file!("matmul_any"),
     file!("matmul_backward_input"),
     file!("matmul_backward_weight"),
+    file!("matmul_f16"),
     file!("matmul_forward"),
-    Source { stem: "matmul_sum", text: SUM_SOURCE },
+    Source { stem: "matmul_sum", text: Cow::Borrowed(SUM_SOURCE) },
     file!("rms_norm"),
     file!("rope"),
     file!("sm90/attention_backward"),
     file!("sm90/attention_forward"),
-    Source { stem: "sm90/matmul_backward_input", text: Product::BackwardInput.source() },
-    Source { stem: "sm90/matmul_backward_weight", text: Product::BackwardWeight.source() },
-    Source { stem: "sm90/matmul_forward", text: Product::Forward.source() },
+    product!("sm90/matmul_backward_input", BackwardInput),
+    product!("sm90/matmul_backward_weight", BackwardWeight),
+    product!("sm90/matmul_forward", Forward),
     file!("swiglu"),
 ];
 
 impl Source {
+    /// The file for a device with such 16-bit numbers; some serve one type alone.
+    pub fn of(&self, half: Half) -> Option<Source> {
+        match (half, self.stem) {
+            (Half::Bf16, "bf16_to_f16" | "matmul_f16") => None,
+            (Half::Bf16, _) | (Half::F16, "bf16_to_f16" | "matmul_f16") => Some(self.clone()),
+            (Half::F16, "adamw_narrow" | "matmul_any") => None,
+            (Half::F16, stem) if stem.starts_with("sm90/") => None,
+            (Half::F16, stem) => {
+                Some(Source { stem, text: Cow::Owned(spelling::in_f16(&self.text)) })
+            }
+        }
+    }
+
     /// What follows `directive` in its text.
-    fn after(&self, directive: &str) -> &'static str {
+    fn after(&self, directive: &str) -> &str {
         let found = self.text.lines().find_map(|line| line.trim().strip_prefix(directive));
         found.unwrap_or("").trim()
     }
@@ -70,7 +97,7 @@ impl Source {
     }
 
     /// Name and parameter types of each kernel.
-    pub fn entries(&self) -> Vec<(&'static str, Vec<Type>)> {
+    pub fn entries(&self) -> Vec<(String, Vec<Type>)> {
         let parts = self.text.split(".visible .entry ").skip(1);
         parts
             .filter_map(|part| {
@@ -85,7 +112,7 @@ impl Source {
                         _ => None,
                     }
                 });
-                Some((name.trim(), types.collect()))
+                Some((name.trim().to_owned(), types.collect()))
             })
             .collect()
     }
@@ -107,14 +134,14 @@ mod tests {
             let declared = source.text.matches(".param .").count();
             assert_eq!(parameters, declared, "{}: a parameter of another type", source.stem);
             for (name, _) in entries {
-                assert!(names.insert(name), "{name} stands in two files");
+                assert!(names.insert(name.clone()), "{name} stands in two files");
             }
         }
     }
 
     #[test]
     fn files_run_where_their_target_says() {
-        let source = |text| Source { stem: "x", text };
+        let source = |text| Source { stem: "x", text: Cow::Borrowed(text) };
         let plain = source("\n.version 7.0\n.target sm_80\n");
         let special = source(".version 8.0\n.target sm_90a\n");
         assert!(plain.read_by((11, 0)) && special.read_by((12, 4)) && !special.read_by((11, 8)));

@@ -10,8 +10,10 @@ use super::trouble::words;
 
 /// The oldest driver that knows the kernels' instructions (PTX 7.0).
 const LEAST_DRIVER: (i32, i32) = (11, 0);
-/// The oldest device that has them.
-const LEAST_CAPABILITY: (u32, u32) = (8, 0);
+/// The oldest device that has them in f16.
+const LEAST_CAPABILITY: (u32, u32) = (7, 5);
+/// The oldest device with bf16.
+const BF16_CAPABILITY: (u32, u32) = (8, 0);
 
 /// A CUDA device as `doctor` shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +32,13 @@ pub struct DeviceReport {
     pub unusable: Option<String>,
 }
 
+impl DeviceReport {
+    /// Whether it computes in bf16.
+    pub fn has_bf16(&self) -> bool {
+        self.capability >= BF16_CAPABILITY
+    }
+}
+
 impl fmt::Display for DeviceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (major, minor) = self.capability;
@@ -46,7 +55,12 @@ impl fmt::Display for DeviceReport {
 /// Which kernels a device runs, and why not the others.
 fn kernels_for(capability: (u32, u32)) -> &'static str {
     match capability {
-        (9, 0) => "sm_80, and for matrix products sm_90a (with a driver for CUDA 12 or later)",
+        (9, 0) => {
+            "sm_80, and for matrix products and attention sm_90a (with a driver for CUDA 12 or later)"
+        }
+        older if older < BF16_CAPABILITY => {
+            "sm_75, in f16 (bf16 and the faster ones need compute capability 8.0)"
+        }
         _ => "sm_80 (those for sm_90a need compute capability 9.0)",
     }
 }
@@ -71,6 +85,12 @@ pub fn describe_devices() -> Vec<String> {
 pub fn available() -> std::result::Result<(), String> {
     let list = start().and_then(|_| devices()).map_err(|error| error.to_string())?;
     choose(&list, None).map(drop).map_err(|error| error.to_string())
+}
+
+/// Why no device can be opened here, without advice; none: one can.
+pub fn why_not() -> Option<String> {
+    let why = available().err()?;
+    Some(why.strip_suffix(INSTEAD).map_or(why.clone(), |w| w.trim_end_matches("; ").to_owned()))
 }
 
 const INSTEAD: &str = "use --backend cpu, or --backend wgpu for another graphics card";

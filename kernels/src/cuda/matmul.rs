@@ -5,20 +5,19 @@ use paddock_core::error::{Error, Result};
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::Mat;
 
-use super::memory::stored_bytes;
 use super::{Cuda, args, matmul_sm90};
 
 pub use super::matmul_sm90::Product as Pass;
 pub use super::matmul_sm90::Second;
 use super::matmul_sm90::{PARTS_BYTES_MOST, Parts};
 
-/// out (m,n) = alpha · (A (m,k) · B (k,n) + its second pair)   [+ out], by addresses. A and B are bf16,
-/// stored as the pass says.
+/// out (m,n) = alpha · (A (m,k) · B (k,n) + its second pair)   [+ out], by addresses. A and B have
+/// 16 bits and are stored as the pass says.
 #[derive(Clone, Copy, Debug)]
 pub struct Product {
     pub pass: Pass,
     pub out: u64,
-    /// out is f32, else bf16.
+    /// out is f32, else of 16 bits.
     pub wide: bool,
     pub a: u64,
     pub b: u64,
@@ -34,7 +33,7 @@ pub struct Product {
 /// The kernels to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kernel {
-    /// One thread an element: any shape.
+    /// Any shape: one thread an element in bf16, small tiles in f16.
     Any,
     /// Tensor cores by `mma.sync`, 128 x 128 tiles: rows that are multiples of 16 bytes.
     Tiled,
@@ -61,7 +60,7 @@ impl Product {
     }
 
     /// Which kernel computes this product. The one place that decides it.
-    fn kernel(&self, hopper: bool) -> Kernel {
+    fn kernel(&self, hopper: bool, tiled: bool) -> Kernel {
         if hopper && self.k > 0 && self.pass.takes(&self.operands()) {
             return Kernel::Hopper;
         }
@@ -72,7 +71,7 @@ impl Product {
             Pass::BackwardWeight => m.is_multiple_of(8) && n.is_multiple_of(8) && wide,
         };
         let aligned = (self.out | self.a | self.b).is_multiple_of(16);
-        if rows && aligned && k > 0 { Kernel::Tiled } else { Kernel::Any }
+        if tiled && rows && aligned && k > 0 { Kernel::Tiled } else { Kernel::Any }
     }
 
     /// (row, column) strides of A and of B.
@@ -92,13 +91,22 @@ pub const PARTS_LEN: u64 = PARTS_BYTES_MOST / 4;
 /// Shared memory of the tiled kernels: three stages of two tiles.
 const TILED_SHARED: u32 = 98_304;
 
+fn tiled_entry(pass: Pass) -> &'static str {
+    match pass {
+        Pass::Forward => "matmul_forward",
+        Pass::BackwardInput => "matmul_backward_input",
+        Pass::BackwardWeight => "matmul_backward_weight",
+    }
+}
+
 impl Cuda<'_> {
     /// Queues a product.
     pub(super) fn run_product(&mut self, x: &Product) -> Result<()> {
         if x.m == 0 || x.n == 0 {
             return Ok(());
         }
-        match x.kernel(self.gpu.has(x.pass.entry())) {
+        let (hopper, tiled) = (self.gpu.has(x.pass.entry()), self.gpu.has(tiled_entry(x.pass)));
+        match x.kernel(hopper, tiled) {
             Kernel::Any => self.run_any(x)?,
             Kernel::Tiled => self.run_tiled(x)?,
             Kernel::Hopper => return self.run_hopper(x),
@@ -113,10 +121,13 @@ impl Cuda<'_> {
         let Product { out, a, b, m, n, k, alpha, .. } = *x;
         let (add, wide) = (u32::from(x.write == Write::Add), u32::from(x.wide));
         let ([a_row, a_column], [b_row, b_column]) = x.strides();
-        let grid = [(u64::from(m) * u64::from(n)).div_ceil(128), 1, 1];
+        let (entry, grid) = match self.gpu.has("matmul_f16") {
+            true => ("matmul_f16", [m.div_ceil(64), n.div_ceil(64), 1].map(u64::from)),
+            false => ("matmul_any", [(u64::from(m) * u64::from(n)).div_ceil(128), 1, 1]),
+        };
         let arguments =
             args!(out, a, b, m, n, k, a_row, a_column, b_row, b_column, alpha, add, wide);
-        self.gpu.launch("matmul_any", grid, 128, 0, arguments)
+        self.gpu.launch(entry, grid, 128, 0, arguments)
     }
 
     fn run_tiled(&mut self, x: &Product) -> Result<()> {
@@ -124,12 +135,8 @@ impl Cuda<'_> {
         let (add, wide) = (u32::from(x.write == Write::Add), u32::from(x.wide));
         let grid = [u64::from(m.div_ceil(128)), u64::from(n.div_ceil(128)), 1];
         let all = args!(out, a, b, m, n, k, alpha, add, wide);
-        let (entry, arguments) = match x.pass {
-            Pass::Forward => ("matmul_forward", &all[..]),
-            Pass::BackwardInput => ("matmul_backward_input", &all[..8]),
-            Pass::BackwardWeight => ("matmul_backward_weight", &all[..8]),
-        };
-        self.gpu.launch(entry, grid, 128, TILED_SHARED, arguments)
+        let arguments = if x.pass == Pass::Forward { &all[..] } else { &all[..8] };
+        self.gpu.launch(tiled_entry(x.pass), grid, 128, TILED_SHARED, arguments)
     }
 
     fn run_hopper(&mut self, x: &Product) -> Result<()> {
@@ -182,7 +189,7 @@ impl Cuda<'_> {
         Ok(Product {
             pass: Pass::Forward,
             out: to,
-            wide: stored_bytes(out.region) == 4,
+            wide: self.memory.bytes_of(out.region) == 4,
             a,
             b,
             m: (inp.len / u64::from(w.cols)) as u32,
@@ -220,7 +227,7 @@ impl Cuda<'_> {
         Ok(Product {
             pass: Pass::BackwardInput,
             out: to,
-            wide: stored_bytes(dinp.region) == 4,
+            wide: self.memory.bytes_of(dinp.region) == 4,
             a,
             b,
             m: (dout.len / u64::from(w.rows)) as u32,
@@ -257,7 +264,7 @@ impl Cuda<'_> {
         self.run_product(&Product {
             pass: Pass::BackwardWeight,
             out: to,
-            wide: stored_bytes(dw.region) == 4,
+            wide: self.memory.bytes_of(dw.region) == 4,
             a,
             b,
             m: rows,

@@ -2,25 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use half::bf16;
 use paddock_core::error::{Error, Result};
 use paddock_core::plan::RegionSizes;
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, MatData, Weight, Weights};
 
+use super::convert::Half;
 use super::device::Gpu;
 use super::driver::{Buffer, PIECE};
 use crate::Preparing;
 
-/// Bytes of one element as kernels address it.
-pub const fn stored_bytes(region: Region) -> u64 {
-    match region {
-        Region::Acts | Region::ActGrads | Region::Kv => 2,
-        _ => 4,
-    }
-}
+/// Elements of a vector that norms read in f32 although it is kept in bf16.
+const WIDENED: u64 = 1 << 16;
 
-/// A frozen tensor on the device: as products read it (bf16) and as norms do (f32), each uploaded at its
+/// Rows of matrices are counted in eights by the kernels for tensor cores.
+pub const EIGHT: u32 = 8;
+
+/// A frozen tensor on the device: as products read it (16 bits) and as norms do (f32), each uploaded at its
 /// first use.
 #[derive(Default)]
 struct Frozen {
@@ -32,8 +30,12 @@ struct Frozen {
 pub struct Memory {
     regions: [Option<Buffer>; 8],
     lens: [u64; 8],
-    /// Params in bf16: what products read.
+    /// Params in 16 bits: what products read.
     compute: Option<Buffer>,
+    /// Params are bf16 themselves.
+    narrow_parameters: bool,
+    /// The norm that is read just now, where Params are bf16.
+    widened: Option<Buffer>,
     frozen: Vec<Frozen>,
     /// Bytes of frozen tensors sent so far, and the time that it took.
     sent: (u64, Duration),
@@ -42,14 +44,25 @@ pub struct Memory {
 
 impl Memory {
     /// Empty memory beside `tensors` frozen ones.
-    pub fn new(tensors: usize) -> Memory {
+    pub fn new(tensors: usize, narrow_parameters: bool) -> Memory {
         Memory {
             regions: Default::default(),
             lens: [0; 8],
             compute: None,
+            narrow_parameters,
+            widened: None,
             frozen: (0..tensors).map(|_| Frozen::default()).collect(),
             sent: Default::default(),
             tables: None,
+        }
+    }
+
+    /// Bytes of one element as kernels address it.
+    pub fn bytes_of(&self, region: Region) -> u64 {
+        match region {
+            Region::Acts | Region::ActGrads | Region::Kv => 2,
+            Region::Params if self.narrow_parameters => 2,
+            _ => 4,
         }
     }
 
@@ -58,9 +71,11 @@ impl Memory {
         // The old memory goes before the new one comes.
         self.regions = Default::default();
         self.compute = None;
+        self.widened = None;
         self.lens = [0; 8];
-        let bytes = |region: Region| sizes.len(region) * stored_bytes(region);
-        let copy = 2 * sizes.len(Region::Params);
+        let bytes_of = Region::ALL.map(|region| self.bytes_of(region));
+        let bytes = |region: Region| sizes.len(region) * bytes_of[region as usize];
+        let copy = if self.narrow_parameters { 0 } else { 2 * sizes.len(Region::Params) };
         let wanted = copy + Region::ALL.iter().map(|&r| bytes(r)).sum::<u64>();
         let (free, total) = gpu.memory()?;
         if wanted > free {
@@ -80,7 +95,10 @@ impl Memory {
             self.lens[region as usize] = sizes.len(region);
         }
         if copy > 0 {
-            self.compute = Some(zeroed(gpu, "the parameters in bf16", copy)?);
+            self.compute = Some(zeroed(gpu, "the parameters in 16 bits", copy)?);
+        }
+        if self.narrow_parameters {
+            self.widened = Some(gpu.allocate("a norm's weights", 4 * WIDENED)?);
         }
         Ok(())
     }
@@ -97,23 +115,30 @@ impl Memory {
             return Err(Error::OutOfRegion { region: slot.region, end: slot.end(), len });
         }
         let base = self.regions[slot.region as usize].as_ref().map_or(0, Buffer::address);
-        Ok(base + slot.offset * stored_bytes(slot.region))
+        Ok(base + slot.offset * self.bytes_of(slot.region))
     }
 
-    /// The address of a slot of `Params` in the bf16 copy.
+    /// The address of a slot of `Params` as products read it.
     fn in_compute(&self, slot: Slot) -> Result<u64> {
-        self.at(slot)?;
+        let at = self.at(slot)?;
+        if self.narrow_parameters {
+            return Ok(at);
+        }
         Ok(self.compute.as_ref().map_or(0, Buffer::address) + 2 * slot.offset)
     }
 
-    /// The address of a slot's copy in bf16, or 0 where there is none.
-    pub fn copy_of(&self, slot: Slot) -> Result<u64> {
-        if slot.region == Region::Params { self.in_compute(slot) } else { Ok(0) }
+    fn has_copy(&self, slot: Slot) -> bool {
+        slot.region == Region::Params && !self.narrow_parameters
     }
 
-    /// Brings the bf16 copy up to date after `slot` was written; other regions have none.
+    /// The address of a slot's copy in 16 bits, or 0 where there is none.
+    pub fn copy_of(&self, slot: Slot) -> Result<u64> {
+        if self.has_copy(slot) { self.in_compute(slot) } else { Ok(0) }
+    }
+
+    /// Brings the copy up to date after `slot` was written; other regions have none.
     pub fn written(&self, gpu: &Gpu, slot: Slot) -> Result<()> {
-        if slot.region != Region::Params {
+        if !self.has_copy(slot) {
             return Ok(());
         }
         super::convert::narrow(gpu, self.in_compute(slot)?, self.at(slot)?, slot.len)
@@ -122,14 +147,14 @@ impl Memory {
     /// dst = data.
     pub fn upload(&self, gpu: &Gpu, dst: Slot, data: &[f32]) -> Result<()> {
         let (at, len) = (self.at(dst)?, dst.len.min(data.len() as u64));
-        if stored_bytes(dst.region) == 4 {
+        if self.bytes_of(dst.region) == 4 {
             let bytes: &[u8] = bytemuck::cast_slice(&data[..len as usize]);
             send_bytes(gpu, at, bytes)?;
         } else {
             gpu.send(at, 2 * len, |start, piece| {
                 let values = data[start as usize / 2..].iter();
                 for (to, value) in piece.chunks_exact_mut(2).zip(values) {
-                    to.copy_from_slice(&bf16::from_f32(*value).to_le_bytes());
+                    to.copy_from_slice(&gpu.half.bits(*value).to_le_bytes());
                 }
             })?;
         }
@@ -139,22 +164,23 @@ impl Memory {
     /// data = src, after everything before it.
     pub fn download(&self, gpu: &Gpu, src: Slot, data: &mut [f32]) -> Result<()> {
         let (at, len) = (self.at(src)?, src.len.min(data.len() as u64) as usize);
-        if stored_bytes(src.region) == 4 {
+        if self.bytes_of(src.region) == 4 {
             return gpu.read(bytemuck::cast_slice_mut(&mut data[..len]), at);
         }
-        let mut narrow = vec![bf16::ZERO; len];
+        let mut narrow = vec![0_u16; len];
         gpu.read(bytemuck::cast_slice_mut(&mut narrow), at)?;
-        data.iter_mut().zip(narrow).for_each(|(to, from)| *to = from.to_f32());
+        data.iter_mut().zip(narrow).for_each(|(to, from)| *to = gpu.half.value(from));
         Ok(())
     }
 
-    /// The address of a matrix in bf16, as products and embeddings read it.
+    /// The address of a matrix in 16 bits, as products and embeddings read it. Behind a frozen one there are
+    /// rows of zeros up to a multiple of eight.
     pub fn matrix(&mut self, gpu: &Gpu, weights: &Weights<'_>, w: Mat) -> Result<u64> {
         let handle = match w.data {
             MatData::Trained(slot) if slot.region == Region::Params => {
                 return self.in_compute(slot);
             }
-            MatData::Trained(slot) if stored_bytes(slot.region) == 2 => return self.at(slot),
+            MatData::Trained(slot) if self.bytes_of(slot.region) == 2 => return self.at(slot),
             MatData::Trained(slot) => return Err(unreadable("a matrix", slot)),
             MatData::Frozen(handle) => handle,
         };
@@ -164,10 +190,14 @@ impl Memory {
             return Ok(buffer.address());
         }
         let started = Instant::now();
-        let buffer = gpu.allocate("a frozen weight", 2 * w.len())?;
-        match bytes {
-            (Dtype::Bf16, bytes) => send_bytes(gpu, buffer.address(), bytes)?,
-            (dtype, bytes) => send_converted(gpu, &buffer, dtype, bytes)?,
+        let padded = 2 * u64::from(w.rows.next_multiple_of(EIGHT)) * u64::from(w.cols);
+        let buffer = gpu.allocate("a frozen weight", padded)?;
+        gpu.fill(buffer.address() + 2 * w.len(), 0, 1, padded - 2 * w.len())?;
+        match (bytes, gpu.half) {
+            ((Dtype::Bf16, bytes), Half::Bf16) | ((Dtype::F16, bytes), Half::F16) => {
+                send_bytes(gpu, buffer.address(), bytes)?;
+            }
+            ((dtype, bytes), _) => send_converted(gpu, &buffer, dtype, bytes)?,
         }
         self.sent.0 += bytes.1.len() as u64;
         self.sent.1 += started.elapsed();
@@ -181,7 +211,13 @@ impl Memory {
     /// The address of a vector in f32, as norms read it.
     pub fn vector(&mut self, gpu: &Gpu, weights: &Weights<'_>, w: Mat) -> Result<u64> {
         let handle = match w.data {
-            MatData::Trained(slot) if stored_bytes(slot.region) == 4 => return self.at(slot),
+            MatData::Trained(slot) if self.bytes_of(slot.region) == 4 => return self.at(slot),
+            MatData::Trained(slot) if slot.region == Region::Params && slot.len <= WIDENED => {
+                // Whoever reads it comes before the next one on the stream.
+                let to = self.widened.as_ref().map_or(0, Buffer::address);
+                super::convert::widen(gpu, to, self.at(slot)?, slot.len)?;
+                return Ok(to);
+            }
             MatData::Trained(slot) => return Err(unreadable("a vector", slot)),
             MatData::Frozen(handle) => handle,
         };
@@ -246,7 +282,7 @@ fn frozen_bytes<'a>(weights: &'a Weights<'_>, handle: Weight, w: Mat) -> Result<
     }
 }
 
-/// Sends f32 or f16 numbers in pieces and converts each on the device.
+/// Sends numbers of another type than the device's in pieces and converts each on the device.
 fn send_converted(gpu: &Gpu, to: &Buffer, dtype: Dtype, bytes: &[u8]) -> Result<()> {
     if gpu.landing.borrow().is_none() {
         gpu.landing.replace(Some(gpu.allocate("converting weights", PIECE as u64)?));
@@ -259,7 +295,8 @@ fn send_converted(gpu: &Gpu, to: &Buffer, dtype: Dtype, bytes: &[u8]) -> Result<
         let out = to.address() + 2 * first;
         match dtype {
             Dtype::F32 => super::convert::narrow(gpu, out, landing, count)?,
-            _ => super::convert::half_to_narrow(gpu, out, landing, count)?,
+            Dtype::F16 => super::convert::half_to_narrow(gpu, out, landing, count)?,
+            Dtype::Bf16 => super::convert::narrow_to_half(gpu, out, landing, count)?,
         }
     }
     Ok(())

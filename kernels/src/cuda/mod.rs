@@ -1,11 +1,12 @@
 //! The CUDA back-end: every op of [`Backend`] in hand-written PTX, through cust, for NVIDIA cards from
-//! compute capability 8.0 on.
+//! compute capability 8.0 on (from 7.5 on in f16).
 //!
 //! * The driver is looked for when the program runs (`paddock-cuda-shim`); without one, opening a device
 //!   fails in words. The same table lets the tests run this code and the kernels on an emulator.
-//! * Activations, their gradients and the cache are bf16; parameters, gradients of parameters, moments
-//!   and statistics f32. Products read parameters from a copy in bf16, which every write refreshes: so
-//!   an element of `Params` costs six bytes. Frozen matrices are bf16 on the device, norms f32.
+//! * Activations, their gradients and the cache are bf16 (or f16, for older cards: `spelling.rs`);
+//!   parameters, gradients of parameters, moments and statistics f32. Products read parameters from a copy
+//!   in 16 bits, which every write refreshes: so an element of `Params` costs six bytes, or two where
+//!   parameters are bf16 alone and rounded at random. Frozen matrices have 16 bits on the device, norms f32.
 //! * A region is one buffer; slots become addresses, checked against the region's length. Launches are
 //!   checked against the kernels' own declarations. All unsafe code is in [`driver`].
 //! * One stream in the order of calls; nothing waits but `download` and `sync`, and nothing is allocated
@@ -27,6 +28,7 @@ use paddock_core::weights::{Mat, Weights};
 
 mod adamw;
 mod attention;
+mod attention_groups;
 mod attention_tiles;
 mod convert;
 mod device;
@@ -44,16 +46,19 @@ mod memory;
 mod profile;
 mod rms_norm;
 mod rope;
+mod spelling;
 mod swiglu;
 mod tables;
 mod tensor_map;
 mod trouble;
+mod wait;
 
 pub use device::Gpu;
-pub use machine::{DeviceReport, available, describe_devices};
+pub use machine::{DeviceReport, available, describe_devices, why_not};
 pub use profile::Line;
 
-use memory::{Memory, stored_bytes};
+use convert::Half;
+use memory::Memory;
 use tables::Tables;
 
 /// The arguments of a launch.
@@ -76,7 +81,7 @@ pub struct Cuda<'w> {
 impl<'w> Cuda<'w> {
     /// A back-end on an open device; several may share one, with their own memory.
     pub fn on(gpu: Rc<Gpu>, weights: Weights<'w>) -> Cuda<'w> {
-        let memory = Memory::new(weights.tensors.len());
+        let memory = Memory::new(weights.tensors.len(), gpu.narrow_parameters);
         Cuda { memory, tables: Tables::default(), weights, gpu }
     }
 
@@ -96,8 +101,8 @@ impl<'w> Cuda<'w> {
     }
 
     fn typed(&self, slot: Slot, bytes: u64) -> Result<u64> {
-        if stored_bytes(slot.region) != bytes {
-            let found = stored_bytes(slot.region);
+        let found = self.memory.bytes_of(slot.region);
+        if found != bytes {
             return Err(Error::Device(format!(
                 "cuda: the region {:?} has elements of {found} bytes; the op takes {bytes}",
                 slot.region
@@ -141,12 +146,16 @@ impl Backend for Cuda<'_> {
         self.gpu.name()
     }
 
-    /// Parameters count with their copy in bf16.
+    /// Parameters count with their copy in 16 bits.
     fn element_bytes(&self, region: Region) -> u64 {
         match region {
-            Region::Params => 6,
-            other => stored_bytes(other),
+            Region::Params if !self.gpu.narrow_parameters => 6,
+            other => self.memory.bytes_of(other),
         }
+    }
+
+    fn has_narrow_range(&self) -> bool {
+        self.gpu.half == Half::F16
     }
 
     fn scratch_len(&self, config: &Config, capacity: &Capacity) -> u64 {

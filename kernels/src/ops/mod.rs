@@ -10,9 +10,9 @@
 //! plain implementation, plus a few roundings of the largest value (or of the terms, where they cancel): on
 //! tiny cases the plain loop is sometimes exact by luck. Ops that only move numbers must be exact.
 //!
-//! A back-end that stores activations in bf16 ([`Storage`]) is compared on numbers that are bf16 already,
-//! with a plain implementation that rounds what it stores to bf16 too ([`Rounding`]). Added to twice its
-//! error are then half a unit in the last place of the largest value where the output itself is bf16, and
+//! A back-end that stores activations in bf16 or f16 ([`Storage`]) is compared on numbers that are so already,
+//! with a plain implementation that rounds what it stores in the same way ([`Rounding`]). Added to twice its
+//! error are then half a unit in the last place of the largest value where the output itself is narrow, and
 //! the op's [`Op::narrow`] roundings, where kernels round operands of an inner product.
 
 use paddock_core::backend::Backend;
@@ -47,7 +47,7 @@ pub struct Op {
     /// Size of the terms that may cancel in an output (0: they do not): a gradient that is zero in
     /// exact arithmetic is only as small as the roundings of its terms.
     pub terms: f64,
-    /// Roundings to bf16, in units of 2^-8 of the largest value or term, that a back-end with 16-bit
+    /// Roundings to 16 bits, in [units](Storage::unit) of the largest value or term, that a back-end with 16-bit
     /// operands makes on the way to a result (probabilities before they meet the values, say).
     pub narrow: f64,
     /// Draws a case.
@@ -189,7 +189,7 @@ impl Expected {
     pub fn stored(case: &Case, storage: Storage) -> Result<Expected> {
         let plain = match storage {
             Storage::F32 => case.run(&mut Reference::<f32>::new(case.weights()))?,
-            Storage::Bf16 => case.run(&mut Rounding::new(case.weights()))?,
+            narrow => case.run(&mut Rounding::new(case.weights(), narrow))?,
         };
         Ok(Expected { storage, truth: case.truth()?, plain })
     }
@@ -230,9 +230,9 @@ pub fn compare(
         let largest = truth.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let terms = largest.max(op.terms);
         let mut allowed = 2.0 * plain + op.roundings * f64::from(f32::EPSILON) * terms;
-        if expected.storage == Storage::Bf16 && op.roundings > 0.0 {
+        if expected.storage != Storage::F32 && op.roundings > 0.0 {
             let last = if expected.storage.narrows(slot.region) { largest } else { 0.0 };
-            allowed += (last + op.narrow * terms) / 256.0;
+            allowed += (last + op.narrow * terms) * expected.storage.unit();
         }
         let shape = case.shape.clone();
         verdicts.push(Verdict { op: op.name, output, shape, error, plain, largest, allowed });

@@ -14,39 +14,62 @@ use paddock_core::weights::{Dtype, Mat, MatData, Weights};
 
 use super::Case;
 
-/// The element type of activations, of their gradients and of the cache. Parameters, their gradients,
-/// moments and statistics are f32 everywhere.
+/// The element type of activations, of their gradients and of the cache. Gradients of parameters, moments and
+/// statistics are f32 everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// Everything is f32.
     F32,
     /// Activations are bf16, and so is what products and embeddings read of frozen and trained matrices.
     Bf16,
+    /// Parameters are bf16, too.
+    Bf16Parameters,
+    /// As bf16, but f16.
+    F16,
 }
 
 impl Storage {
-    /// What `backend` says of itself: two bytes an activation are bf16.
+    /// What `backend` says of itself.
     pub fn of(backend: &dyn Backend) -> Storage {
-        match backend.element_bytes(Region::Acts) {
-            2 => Storage::Bf16,
+        let bytes = [Region::Acts, Region::Params].map(|region| backend.element_bytes(region));
+        match bytes {
+            [2, _] if backend.has_narrow_range() => Storage::F16,
+            [2, 2] => Storage::Bf16Parameters,
+            [2, _] => Storage::Bf16,
             _ => Storage::F32,
         }
     }
 
     /// Whether `region` holds numbers of 16 bits.
     pub fn narrows(self, region: Region) -> bool {
-        let narrow = matches!(region, Region::Acts | Region::ActGrads | Region::Kv);
-        self == Storage::Bf16 && narrow
+        match region {
+            Region::Acts | Region::ActGrads | Region::Kv => self != Storage::F32,
+            Region::Params => self == Storage::Bf16Parameters,
+            _ => false,
+        }
+    }
+
+    /// The unit in which its roundings are counted: twice the largest relative error of one.
+    pub fn unit(self) -> f64 {
+        match self {
+            Storage::F32 => f64::from(f32::EPSILON),
+            Storage::Bf16 | Storage::Bf16Parameters => 1.0 / 256.0,
+            Storage::F16 => 1.0 / 2048.0,
+        }
+    }
+
+    /// The nearest of its numbers of 16 bits.
+    fn round(self, x: f32) -> f32 {
+        match self {
+            Storage::F32 => x,
+            Storage::Bf16 | Storage::Bf16Parameters => bf16::from_f32(x).to_f32(),
+            Storage::F16 => f16::from_f32(x).to_f32(),
+        }
     }
 }
 
-/// The nearest bf16.
-fn round(x: f32) -> f32 {
-    bf16::from_f32(x).to_f32()
-}
-
 impl Case {
-    /// The case with every number that the back-end reads as bf16 rounded to it, so that what is compared
+    /// The case with every number that the back-end reads in 16 bits rounded to them, so that what is compared
     /// is the arithmetic. (Conversions of weights have their own test.)
     pub fn stored(mut self, storage: Storage) -> Case {
         if storage == Storage::F32 {
@@ -54,19 +77,24 @@ impl Case {
         }
         for (slot, values) in &mut self.inputs {
             if storage.narrows(slot.region) || slot.region == Region::Params {
-                values.iter_mut().for_each(|x| *x = round(*x));
+                values.iter_mut().for_each(|x| *x = storage.round(*x));
             }
         }
         for tensor in &mut self.tensors {
-            let half = |bits: u32| {
-                let rounded = round(f16::from_bits(bits as u16).to_f32());
+            let f16s = |bits: u32| {
+                let rounded = storage.round(f16::from_bits(bits as u16).to_f32());
                 u32::from(f16::from_f32(rounded).to_bits())
             };
+            let bf16s = |bits: u32| {
+                let rounded = storage.round(bf16::from_bits(bits as u16).to_f32());
+                u32::from(bf16::from_f32(rounded).to_bits())
+            };
             for word in &mut tensor.words {
-                match tensor.dtype {
-                    Dtype::F32 => *word = round(f32::from_bits(*word)).to_bits(),
-                    Dtype::F16 => *word = half(*word & 0xFFFF) | (half(*word >> 16) << 16),
-                    Dtype::Bf16 => {}
+                let (low, high) = (*word & 0xFFFF, *word >> 16);
+                *word = match tensor.dtype {
+                    Dtype::F32 => storage.round(f32::from_bits(*word)).to_bits(),
+                    Dtype::F16 => f16s(low) | f16s(high) << 16,
+                    Dtype::Bf16 => bf16s(low) | bf16s(high) << 16,
                 }
             }
         }
@@ -74,25 +102,27 @@ impl Case {
     }
 }
 
-/// The reference in f32 which rounds what it stores in [`Storage::Bf16`]'s regions, and reads trained
+/// The reference in f32 which rounds what it stores in a [`Storage`]'s narrow regions, and reads trained
 /// matrices rounded: a plain implementation in that type.
 pub struct Rounding<'w> {
     inner: Reference<'w, f32>,
+    storage: Storage,
     sizes: RegionSizes,
 }
 
 impl<'w> Rounding<'w> {
-    /// Over the checkpoint's bytes, whose matrices should be bf16.
-    pub fn new(weights: Weights<'w>) -> Rounding<'w> {
-        Rounding { inner: Reference::new(weights), sizes: RegionSizes::default() }
+    /// Over the checkpoint's bytes, whose matrices should be of the storage's type.
+    pub fn new(weights: Weights<'w>, storage: Storage) -> Rounding<'w> {
+        Rounding { inner: Reference::new(weights), storage, sizes: RegionSizes::default() }
     }
 
     /// Rounds every narrow region: what was not written is rounded already.
     fn stored(&mut self, done: Result<()>) -> Result<()> {
         done?;
-        for region in Region::ALL.into_iter().filter(|&r| Storage::Bf16.narrows(r)) {
+        let storage = self.storage;
+        for region in Region::ALL.into_iter().filter(|&r| storage.narrows(r)) {
             let all = Slot::new(region, 0, self.sizes.len(region));
-            self.inner.slice_mut(all)?.iter_mut().for_each(|x| *x = round(*x));
+            self.inner.slice_mut(all)?.iter_mut().for_each(|x| *x = storage.round(*x));
         }
         Ok(())
     }
@@ -109,7 +139,7 @@ impl<'w> Rounding<'w> {
         };
         let values = self.inner.slice_mut(slot)?;
         let kept = values.to_vec();
-        values.iter_mut().for_each(|x| *x = round(*x));
+        values.iter_mut().for_each(|x| *x = self.storage.round(*x));
         let done = run(&mut self.inner);
         self.inner.slice_mut(slot)?.copy_from_slice(&kept);
         self.stored(done)
@@ -137,11 +167,15 @@ macro_rules! reading {
 
 impl Backend for Rounding<'_> {
     fn name(&self) -> &str {
-        "reference f32, stored as bf16"
+        "reference f32, stored in 16 bits"
     }
 
     fn element_bytes(&self, region: Region) -> u64 {
-        if Storage::Bf16.narrows(region) { 2 } else { 4 }
+        if self.storage.narrows(region) { 2 } else { 4 }
+    }
+
+    fn has_narrow_range(&self) -> bool {
+        self.storage == Storage::F16
     }
 
     fn scratch_len(&self, config: &Config, capacity: &Capacity) -> u64 {

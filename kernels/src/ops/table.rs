@@ -364,6 +364,7 @@ fn adamw(d: &mut Draw) -> Case {
         weight_decay: 0.1,
         t,
         grad_scale: 0.8,
+        seed: 5,
     };
     let run = call(move |x| x.adamw(param, grad, m, v, step));
     d.case(Default::default(), format!("{n}, step {t}"), 14.0 * n as f64, run)

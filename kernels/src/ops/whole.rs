@@ -11,7 +11,7 @@ use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::reference::Reference;
 use paddock_core::slot::Region;
-use paddock_core::train::{Adam, Outcome, StepSettings, step};
+use paddock_core::train::{Adam, Outcome, StepSettings, scaled_step};
 use paddock_core::weights::{Dtype, WeightView, Weights};
 
 use super::{Rounding, Storage, Verdict};
@@ -86,8 +86,8 @@ impl Toy {
         Batch::from_forest(&Forest { tokens, segments, entries }, vocab)
     }
 
-    /// Trains `steps` steps of two micro-batches each, then decodes six tokens in three pieces.
-    pub fn train(&self, b: &mut dyn Backend, method: Method, steps: u64) -> Result<Trained> {
+    /// The model with its first values on the back-end, and two micro-batches.
+    fn begin(&self, b: &mut dyn Backend, method: Method) -> Result<(Model, Plan, [Batch; 2])> {
         let model = Model::new(self.config.clone(), method)?;
         let batches = [self.batch(1)?, self.batch(2)?];
         let capacity = Capacity {
@@ -103,16 +103,34 @@ impl Toy {
         init::init(b, &model, &self.weights(), 1)?;
         init::upload_rope(b, &model, &plan, 0)?;
         init::clear_optimizer(b, &model)?;
+        Ok((model, plan, batches))
+    }
+
+    /// The first step of full training with the loss scaled so, and the parameters after it.
+    pub fn first_step(&self, b: &mut dyn Backend, scale: f64) -> Result<(Outcome, Vec<f32>)> {
+        let (model, plan, batches) = self.begin(b, Method::Full)?;
+        let adam = Adam::default();
+        let settings = StepSettings { adam, lr: 2e-3, max_grad_norm: 1.0, step: 0, seed: 9 };
+        let outcome = scaled_step(b, &model, &plan, &batches, &settings, scale, &mut ())?;
+        Ok((outcome, init::read(b, model.params.all())?))
+    }
+
+    /// Trains `steps` steps of two micro-batches each, then decodes six tokens in three pieces.
+    pub fn train(&self, b: &mut dyn Backend, method: Method, steps: u64) -> Result<Trained> {
+        let (model, plan, batches) = self.begin(b, method)?;
+        // In f16 gradients are computed with the loss scaled, and read with the scale taken out.
+        let scale = if b.has_narrow_range() { 1024.0 } else { 1.0 };
         let mut losses = Vec::new();
         for i in 0..steps {
             let adam = Adam { weight_decay: 0.01, ..Adam::default() };
             let settings = StepSettings { adam, lr: 2e-3, max_grad_norm: 1.0, step: i, seed: 9 };
-            match step(b, &model, &plan, &batches, &settings, &mut ())? {
+            match scaled_step(b, &model, &plan, &batches, &settings, scale, &mut ())? {
                 Outcome::Updated(report) => losses.push(report.loss),
                 other => return Err(Error::Device(format!("step {i} made no update: {other:?}"))),
             }
         }
-        let grads = init::read(b, model.params.all().in_region(Region::Grads))?;
+        let mut grads = init::read(b, model.params.all().in_region(Region::Grads))?;
+        grads.iter_mut().for_each(|x| *x /= scale as f32);
         let mut cache = Cache::new(32);
         let node = cache.add(None, 12)?;
         let mut logits = Vec::new();
@@ -162,13 +180,10 @@ pub fn verify_steps(device: &Device, seed: u64, report: &mut dyn FnMut(Verdict))
         let truth = toy.train(&mut Reference::<f64>::new(toy.weights()), method, 2)?;
         let mut backend = device.backend(toy.weights())?;
         let storage = Storage::of(&*backend);
-        let rounding = match storage {
-            Storage::Bf16 => 1.0 / 256.0,
-            Storage::F32 => f64::from(f32::EPSILON),
-        };
+        let rounding = storage.unit();
         let plain: &mut dyn Backend = match storage {
-            Storage::Bf16 => &mut Rounding::new(toy.weights()),
             Storage::F32 => &mut Reference::<f32>::new(toy.weights()),
+            narrow => &mut Rounding::new(toy.weights(), narrow),
         };
         let plain = toy.train(plain, method, 2)?;
         let found = toy.train(&mut *backend, method, 2)?;

@@ -8,7 +8,9 @@ use paddock_kernels::cuda::Gpu;
 use paddock_ptx_emulator::DeviceConfig;
 use paddock_ptx_emulator::driver::Emulation;
 
-/// The oldest device that the kernels serve.
+/// The oldest device that the kernels serve, in f16.
+pub const TURING: (u32, u32) = (7, 5);
+/// The oldest device with bf16.
 pub const AMPERE: (u32, u32) = (8, 0);
 /// A device with kernels of its own.
 pub const HOPPER: (u32, u32) = (9, 0);
@@ -28,16 +30,24 @@ impl Device {
 
 /// The machine's device, or in its place the emulator, as a device of this compute capability.
 pub fn device(capability: (u32, u32)) -> Device {
+    device_with(capability, &Options::default())
+}
+
+/// The same, opened with these options.
+pub fn device_with(capability: (u32, u32), options: &Options) -> Device {
     if !emulated() {
-        let gpu = Gpu::open(&Options::default()).expect("the machine's own device");
+        let gpu = Gpu::open(options).expect("the machine's own device");
         return Device { gpu, emulation: None };
     }
     let mut config = DeviceConfig { capability, ..DeviceConfig::default() };
+    if capability == TURING {
+        config.shared_bytes_opt_in = 64 << 10;
+    }
     if capability == HOPPER {
         config.shared_bytes_opt_in = 227 << 10;
     }
     let emulation = Emulation::begin(config).expect("the emulator's driver");
-    let gpu = Gpu::open(&Options::default()).expect("the emulated device");
+    let gpu = Gpu::open(options).expect("the emulated device");
     Device { gpu, emulation: Some(emulation) }
 }
 

@@ -1,7 +1,9 @@
 //! Ranges of the settings, and those that do not go together. What needs the model (widths, module
 //! names) is checked when the model is open.
 
-use super::{BackendChoice, EarlyStopOn, Method, RunConfig, Validation};
+use super::{
+    BackendChoice, EarlyStopOn, Method, Optimizer, Parameters, Precision, RunConfig, Validation,
+};
 
 /// A key and what is wrong with it.
 type Found = Vec<(&'static str, String)>;
@@ -50,11 +52,36 @@ impl RunConfig {
             found.push(("init_adapter", text.to_string()));
         }
         let chooses = matches!(self.backend, BackendChoice::Wgpu | BackendChoice::Cuda);
+        self.check_types(found);
         if self.device.is_some() && !chooses {
             let text =
                 "device names a graphics card; set backend = \"wgpu\" (or \"cuda\") beside it";
             found.push(("device", text.to_string()));
         }
+    }
+
+    /// Types that only the CUDA back-end offers.
+    fn check_types(&self, found: &mut Found) {
+        let cuda = self.backend == BackendChoice::Cuda;
+        if self.precision != Precision::Auto && !cuda {
+            let text = "precision is for NVIDIA cards; set backend = \"cuda\" beside it";
+            found.push(("precision", text.to_string()));
+        }
+        if self.parameters == Parameters::F32 {
+            return;
+        }
+        let text = match (cuda, self.method, self.optimizer) {
+            (false, ..) => "parameters = \"bf16\" is for NVIDIA cards; set backend = \"cuda\"",
+            (_, Method::Lora, _) => {
+                "parameters = \"bf16\" is for method = \"full\"; a LoRA's are few"
+            }
+            (.., Optimizer::Adam) => "parameters = \"bf16\" goes with optimizer = \"adamw\"",
+            _ if self.precision == Precision::F16 => {
+                "parameters = \"bf16\" does not go with precision = \"f16\""
+            }
+            _ => return,
+        };
+        found.push(("parameters", text.to_string()));
     }
 
     fn check_optimizer(&self, found: &mut Found) {

@@ -5,6 +5,7 @@
 //! a resumed run may change.
 
 mod check;
+mod choices;
 pub mod diff;
 mod flags;
 mod kinds;
@@ -19,13 +20,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use choices::{
+    BackendChoice, EarlyStopOn, LossSpike, LrSchedule, Method, Optimizer, OverLength, Parameters,
+    Precision, Recompute, ShotsBy,
+};
 pub use flags::ConfigFlags;
 use kinds::KeyType;
 pub(crate) use kinds::nearest;
-pub use kinds::{
-    BackendChoice, EarlyStopOn, Kind, LossSpike, LrSchedule, Method, Optimizer, OverLength,
-    Recompute, ShotsBy, Validation,
-};
+pub use kinds::{Kind, Validation};
 pub use layers::{ConfigError, Layers, Problem};
 pub use mixture::MixtureSet;
 pub use record::{Continuation, Record, RecordedFile, RunFile, Versions};
@@ -230,6 +232,12 @@ keys! {
     backend: BackendChoice = BackendChoice::Auto, ChangesResult;
     /// Which graphics card, by its number or a part of its name in core-cli doctor. Without it: the best.
     device: Option<String> = None, ChangesResult;
+    /// What an NVIDIA card keeps activations in: bf16, f16 (more digits, and a loss scale that keeps gradients in
+    /// range) or auto (bf16; f16 on cards that lack it).
+    precision: Precision = Precision::Auto, ChangesResult;
+    /// What an NVIDIA card keeps trained parameters in with --method full: f32, or bf16 rounded at random (14
+    /// bytes a parameter in all, not 18).
+    parameters: Parameters = Parameters::F32, ChangesResult;
     /// Processor threads. Without it: all cores. The result does not depend on it.
     threads: Option<u64> = None, MayChange;
     /// Compute activations again instead of keeping them: off, cheap (norms and SwiGLU: about 1% slower, a third

@@ -27,7 +27,7 @@ extern "C" fn init(flags: c_uint) -> u32 {
 
 unsafe extern "C" fn version(version: *mut c_int) -> u32 {
     // SAFETY: the pointer is the caller's promise, as for the driver's function of this name.
-    anytime(|_| unsafe { give(version, super::DRIVER_VERSION) })
+    anytime(|state| unsafe { give(version, state.version) })
 }
 
 /// A call about device 0, the only one.

@@ -78,6 +78,21 @@ impl Emulation {
         })
     }
 
+    /// From now on nothing that is queued ever finishes.
+    pub fn hang(&self) {
+        state::change(|state| state.hung = true);
+    }
+
+    /// From now on every call of a context gives this result code, as after a fault of the device.
+    pub fn fail_with(&self, code: u32) {
+        state::change(|state| state.broken = Some(code));
+    }
+
+    /// What the driver says its version is: 11 040 for CUDA 11.4.
+    pub fn set_driver_version(&self, version: i32) {
+        state::change(|state| state.version = version);
+    }
+
     /// Device memory in use, in bytes.
     pub fn memory_used(&self) -> u64 {
         state::look(|state| state.machine.memory.used())

@@ -49,6 +49,10 @@ pub(super) struct State {
     pub(super) host: HashMap<usize, Layout>,
     /// The result code that every call of the context gives after a fault.
     pub(super) broken: Option<u32>,
+    /// Nothing queued ever finishes.
+    pub(super) hung: bool,
+    /// What `cuDriverGetVersion` says.
+    pub(super) version: i32,
     pub(super) faults: Vec<Fault>,
     pub(super) launches: Vec<Launch>,
     next: usize,
@@ -66,6 +70,8 @@ impl State {
             events: HashMap::new(),
             host: HashMap::new(),
             broken: None,
+            hung: false,
+            version: super::DRIVER_VERSION,
             faults: Vec::new(),
             launches: Vec::new(),
             // Handles are numbers: above the special streams 1 and 2, and never null.
@@ -108,6 +114,11 @@ pub(super) fn replace(state: Option<State>) {
 /// Looks at the state of the running emulation.
 pub(super) fn look<T: Default>(f: impl FnOnce(&State) -> T) -> T {
     lock().as_ref().map(f).unwrap_or_default()
+}
+
+/// Changes the state of the running emulation.
+pub(super) fn change(f: impl FnOnce(&mut State)) {
+    lock().as_mut().map(f).unwrap_or_default();
 }
 
 /// The current thread's contexts.

@@ -1,4 +1,5 @@
-//! Streams and events. Work is done when it is asked for, so everything is always finished.
+//! Streams and events. Work is done when it is asked for, so everything is always finished, unless the
+//! device was told to hang: then nothing is, and a wait, which would last for ever, says so at once.
 
 use super::entries;
 use super::state::{code, give, in_context};
@@ -46,7 +47,11 @@ extern "C" fn destroy(stream: usize) -> u32 {
 }
 
 extern "C" fn synchronize(stream: usize) -> u32 {
-    in_context(|state| if state.knows_stream(stream) { Ok(()) } else { Err(code::INVALID_HANDLE) })
+    in_context(|state| match state.knows_stream(stream) {
+        true if state.hung => Err(code::NOT_READY),
+        true => Ok(()),
+        false => Err(code::INVALID_HANDLE),
+    })
 }
 
 extern "C" fn wait_event(stream: usize, event: usize, _flags: c_uint) -> u32 {
@@ -109,11 +114,11 @@ extern "C" fn record(event: usize, stream: usize) -> u32 {
 }
 
 extern "C" fn query_event(event: usize) -> u32 {
-    in_context(
-        |state| {
-            if state.events.contains_key(&event) { Ok(()) } else { Err(code::INVALID_HANDLE) }
-        },
-    )
+    in_context(|state| match state.events.contains_key(&event) {
+        true if state.hung => Err(code::NOT_READY),
+        true => Ok(()),
+        false => Err(code::INVALID_HANDLE),
+    })
 }
 
 unsafe extern "C" fn elapsed(milliseconds: *mut f32, start: usize, end: usize) -> u32 {
