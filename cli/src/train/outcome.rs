@@ -16,11 +16,12 @@ use super::session::Session;
 use super::verdict::{Facts, words};
 use crate::model::adapter::{self, AdapterNote};
 use crate::model::export::{Export, Source};
+use crate::open::Opened;
 use crate::report::RunReport;
 use crate::run::checkpoint::find_step;
 use crate::run::config::RunFile;
 use crate::run::ending::{ENDING_VERSION, Ending};
-use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict};
+use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict, Warning};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{self, Line};
 use crate::run::signals::{EXIT_INTERRUPTED, Signals};
@@ -211,9 +212,16 @@ fn write_result(
         if out.folder.model().exists() {
             std::fs::remove_dir_all(out.folder.model())?;
         }
-        return export
-            .write(&Source::Trained { weights: &weights, values: &ordered }, &mut |_| Ok(()));
+        // Opened again: all tensors there, in their shapes, and every number finite.
+        let mut check = |new: &Path| Opened::open(&new.to_string_lossy(), None).map(|_| ());
+        return export.write(&Source::Trained { weights: &weights, values: &ordered }, &mut check);
     };
+    let pairs = session.model.params.items.iter().zip(&values);
+    let mut second = pairs.filter(|(param, _)| param.name.contains("lora_B"));
+    if second.all(|(_, values)| values.iter().all(|&x| x == 0.0)) {
+        let message = "the adapter is still what it was at the start: it changes no answer";
+        out.listener.event(&Event::Warning(Warning { message: message.into() }))?;
+    }
     let dir = out.folder.path().join(".adapter.partial");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;

@@ -3,6 +3,7 @@
 pub mod run;
 pub mod schedule;
 pub mod step;
+pub mod trace;
 
 pub use run::{Decision, Run, StopOn};
 pub use schedule::{Schedule, ScheduleKind};
