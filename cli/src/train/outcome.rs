@@ -1,11 +1,13 @@
 //! The end of a run: the best state back, answers before and after, adapter or model written and
 //! checked, the verdict.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use paddock_core::model::Method;
+use paddock_core::model::{Method, init};
+use paddock_core::slot::Slot;
 use serde_json::{Map, json};
 
 use super::go::Outlets;
@@ -16,7 +18,6 @@ use super::session::Session;
 use super::verdict::{Facts, words};
 use crate::model::adapter::{self, AdapterNote};
 use crate::model::export::{Export, Source};
-use crate::open::Opened;
 use crate::report::RunReport;
 use crate::run::checkpoint::find_step;
 use crate::run::config::RunFile;
@@ -195,13 +196,14 @@ fn write_result(
     out: &mut Outlets<'_, '_>,
     file: &RunFile,
 ) -> anyhow::Result<()> {
-    let values = session.values()?;
     let base_model = session.setup.config.model.clone().unwrap_or_default();
     let fingerprint = model_fingerprint(&file.record);
     let Method::Lora(lora) = session.setup.method else {
         let weights = session.setup.opened.weights()?;
-        let order = session.model.params.in_tensor_order();
-        let ordered: Vec<Vec<f32>> = order.iter().map(|&i| values[i].clone()).collect();
+        let params = &session.model.params;
+        let order = params.in_tensor_order().iter().map(|&i| params.items[i].slot);
+        let (order, b) = (order.collect::<Vec<Slot>>(), RefCell::new(&mut *session.b));
+        let read = |i: usize| Ok(init::read(&mut **b.borrow_mut(), order[i])?);
         let export = Export {
             from: &session.setup.opened.folder.path,
             to: &out.folder.model(),
@@ -212,10 +214,10 @@ fn write_result(
         if out.folder.model().exists() {
             std::fs::remove_dir_all(out.folder.model())?;
         }
-        // Opened again: all tensors there, in their shapes, and every number finite.
-        let mut check = |new: &Path| Opened::open(&new.to_string_lossy(), None).map(|_| ());
-        return export.write(&Source::Trained { weights: &weights, values: &ordered }, &mut check);
+        let source = Source::Trained { weights: &weights, read: &read };
+        return export.write(&source, &mut |_| Ok(()));
     };
+    let values = session.values()?;
     let pairs = session.model.params.items.iter().zip(&values);
     let mut second = pairs.filter(|(param, _)| param.name.contains("lora_B"));
     if second.all(|(_, values)| values.iter().all(|&x| x == 0.0)) {

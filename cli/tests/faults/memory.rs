@@ -24,11 +24,11 @@ fn larger(desk: &Desk) {
     let mut rows: Value = serde_json::from_slice(&desk.bytes("rows.json")).expect("rows");
     let rows = rows.as_array_mut().expect("a list");
     rows.truncate(16);
-    let long = "what is the colour of the sky in one word ".repeat(40);
-    let answer = "the sky is blue . ".repeat(8);
+    // Long answers to short prompts: nearly every token is trained, so that all that was planned is used.
+    let answer = "the sky is blue . ".repeat(48);
     for i in 0..8 {
-        rows.push(json!({"instruction": format!("{} {long}", ["a", "it", "say", "sun", "snow", "is", "cold", "?"][i]),
-                         "input": "", "output": answer}));
+        let first = ["a", "it", "say", "sun", "snow", "is", "cold", "?"][i];
+        rows.push(json!({"instruction": first, "input": "", "output": answer}));
     }
     write(desk, "uneven.json", serde_json::to_string(rows).expect("JSON"));
 }
@@ -53,7 +53,7 @@ fn f50_the_longest_rows_are_planned_for_and_come_last_without_harm() {
     let desk = desk();
     larger(&desk);
     for (method, more) in [("lora", "--method lora"), ("full", "--method full")] {
-        for (how, parts) in [("wide", "2048"), ("narrow", "512")] {
+        for (how, parts) in [("wide", "1800"), ("narrow", "300")] {
             let flags = format!("{more} --micro-batch-tokens {parts} --out {method}-{how}");
             let (planned, used) = run(&desk, &flags);
             let ratio = planned / used;
@@ -77,7 +77,7 @@ fn f48_without_memory_it_ends_in_words_and_loses_nothing() {
     let program = env!("CARGO_BIN_EXE_core-cli");
     let resume = "train --resume --out run --threads 1";
     let (mut refused, mut through) = (0, 0);
-    for mib in (16..400).step_by(12) {
+    for mib in (44..400).step_by(8) {
         let script = format!("ulimit -v {}; exec {program} {resume}", mib * 1024);
         let mut shell = std::process::Command::new("sh");
         let output = shell.args(["-c", &script]).current_dir(desk.path("")).output().expect("sh");
@@ -87,8 +87,6 @@ fn f48_without_memory_it_ends_in_words_and_loses_nothing() {
                 through += 1;
                 break;
             }
-            // The system's loader itself: not even the program was read.
-            Some(127) => {}
             Some(1 | 2) => {
                 assert!(err.contains("error: "), "{mib} MiB: {err}");
                 refused += 1;
