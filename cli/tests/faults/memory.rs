@@ -5,7 +5,7 @@ use paddock_tests::desk::Desk;
 use paddock_tests::toy;
 use serde_json::{Value, json};
 
-use crate::{TRAIN, desk, write};
+use crate::{desk, write};
 
 /// A model large enough for its activations to count, and rows of which the last eight are very long.
 fn larger(desk: &Desk) {
@@ -52,14 +52,12 @@ fn run(desk: &Desk, more: &str) -> (f64, f64) {
 fn f50_the_longest_rows_are_planned_for_and_come_last_without_harm() {
     let desk = desk();
     larger(&desk);
-    for (method, more) in [("lora", "--method lora"), ("full", "--method full")] {
-        for (how, parts) in [("wide", "1800"), ("narrow", "300")] {
-            let flags = format!("{more} --micro-batch-tokens {parts} --out {method}-{how}");
-            let (planned, used) = run(&desk, &flags);
-            let ratio = planned / used;
-            println!("{method} {how}: planned {planned:.3e}, used {used:.3e}, ratio {ratio:.3}");
-            assert!((0.9..1.1).contains(&ratio), "{method} {how}: planned/used = {ratio:.3}");
-        }
+    for method in ["lora", "full"] {
+        let flags = format!("--method {method} --micro-batch-tokens 1800 --out {method}");
+        let (planned, used) = run(&desk, &flags);
+        let ratio = planned / used;
+        println!("{method}: planned {planned:.3e}, used {used:.3e}, ratio {ratio:.3}");
+        assert!((0.9..1.1).contains(&ratio), "{method}: planned/used = {ratio:.3}");
     }
 }
 
@@ -67,7 +65,9 @@ fn f50_the_longest_rows_are_planned_for_and_come_last_without_harm() {
 #[test]
 fn f48_without_memory_it_ends_in_words_and_loses_nothing() {
     let desk = desk();
-    let args = format!("{TRAIN} --max-steps 6 --save-every 2 --keep-checkpoints 9 --threads 1");
+    larger(&desk);
+    let args = "train --model larger --data uneven.json --batch-size 8 --max-steps 6 --save-every 2 --lora-rank 4 \
+                --keep-checkpoints 9 --threads 1 --validation none --lr 0.001";
     desk.run(&format!("{args} --out whole"), 0);
     desk.run(&format!("{args} --out run"), 0);
     // Back to its first checkpoint, as after a kill.
@@ -77,7 +77,7 @@ fn f48_without_memory_it_ends_in_words_and_loses_nothing() {
     let program = env!("CARGO_BIN_EXE_core-cli");
     let resume = "train --resume --out run --threads 1";
     let (mut refused, mut through) = (0, 0);
-    for mib in (44..400).step_by(8) {
+    for mib in (60..600).step_by(12) {
         let script = format!("ulimit -v {}; exec {program} {resume}", mib * 1024);
         let mut shell = std::process::Command::new("sh");
         let output = shell.args(["-c", &script]).current_dir(desk.path("")).output().expect("sh");
@@ -95,7 +95,7 @@ fn f48_without_memory_it_ends_in_words_and_loses_nothing() {
         }
         assert!(desk.path("run/checkpoints/step-2").is_dir(), "{mib} MiB");
     }
-    assert!(through == 1 && refused > 0, "{refused} refused, {through} through");
+    assert!(through == 1 && refused > 2, "{refused} refused, {through} through");
     let adapter = |run: &str| desk.bytes(&format!("{run}/adapter/adapter_model.safetensors"));
     assert_eq!(adapter("whole"), adapter("run"));
 }
