@@ -19,7 +19,7 @@ const SECONDS: u64 = 5;
 const HANG_S: u64 = 60;
 
 /// No input, of which none is longer than 128 KiB, may make a parser hold more than this.
-const MOST_BYTES: i64 = 256 << 20;
+const MOST_BYTES: i64 = 64 << 20;
 
 fn seconds() -> u64 {
     let text = std::env::var("PADDOCK_FUZZ_SECONDS").ok();
