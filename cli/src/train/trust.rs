@@ -25,8 +25,8 @@ impl Session<'_> {
             // Everything was copied at the start.
             return Ok(());
         }
-        let files = self.setup.opened.folder.files.iter().zip(&self.made_from);
-        files.map(|(file, sha256)| file.check_unchanged(sha256)).collect()
+        let mut files = self.setup.opened.folder.files.iter().zip(&self.made_from);
+        files.try_for_each(|(file, sha256)| file.check_unchanged(sha256))
     }
 
     /// Computes one part of a step twice and compares every bit of the losses and gradients.

@@ -223,6 +223,9 @@ fn f40_damaged_ones_do_not_count_as_kept() -> Result<(), Box<dyn std::error::Err
     Ok(())
 }
 
+/// What writes a file.
+type Write<'a> = &'a dyn Fn(&mut dyn io::Write) -> io::Result<()>;
+
 /// Saving is part of the step that does it. What writes the numbers may fail, write too little, or panic.
 #[test]
 fn f46_a_writer_that_fails_lies_or_panics_leaves_no_checkpoint() -> io::Result<()> {
@@ -234,12 +237,12 @@ fn f46_a_writer_that_fails_lies_or_panics_leaves_no_checkpoint() -> io::Result<(
         Err(io::Error::other("the device was lost"))
     };
     let lies = |out: &mut dyn io::Write| out.write_all(b"less than was announced");
-    let save_with = |write: &dyn Fn(&mut dyn io::Write) -> io::Result<()>| {
+    let save_with = |write: Write<'_>| {
         let files = [Entry { name: "weights", payload: Payload::Stream { bytes: 99, write } }];
         let checkpoint = Checkpoint { step: 30, files: &files, info: Map::new() };
         save(&disk, Path::new(DIR), &checkpoint, &Keep::default())
     };
-    let cases: [(&str, &dyn Fn(&mut dyn io::Write) -> io::Result<()>); 2] =
+    let cases: [(&str, Write<'_>); 2] =
         [("the device was lost", &fails), ("23 bytes were written, 99 announced", &lies)];
     for (words, write) in cases {
         let text = save_with(write).unwrap_err().to_string();
