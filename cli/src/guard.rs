@@ -1,4 +1,4 @@
-//! A limit on the memory that one rendering of a template may take. The interpreter limits steps, nesting and
+//! Memory at its limits: words when the system has none left, and a limit on what one rendering of a template may take. The interpreter limits steps, nesting and
 //! output, but a text that doubles itself forty times in forty steps lies between; only the allocator sees it.
 //!
 //! A template may come from a model folder or a data set of a stranger, so it must not be able to fill the
@@ -19,6 +19,11 @@ const WORDS: &[u8] =
     b"error: a template was stopped, because one row of it took more than 512 MiB of memory, or \
 4 GiB one after the other. Look at the template named last, or do not use it.\n";
 
+/// Said when the system has no memory left.
+const FULL: &[u8] =
+    b"error: this machine has no memory left for what was asked. What was saved is safe: core-cli plan \
+says what a run needs and what would need less, --resume goes on with one.\n";
+
 thread_local! {
     /// Whether a template is being rendered here, and what it may still hold and take.
     static LEFT: Cell<Option<(i64, i64)>> = const { Cell::new(None) };
@@ -37,18 +42,27 @@ fn account(bytes: i64) {
     let Some((live, taken)) = LEFT.get() else { return };
     let left = (live - bytes, taken - bytes.max(0));
     if left.0 < 0 || left.1 < 0 {
-        stop();
+        stop(WORDS, 2);
     }
     LEFT.set(Some(left));
 }
 
+/// A pointer as the system gave it. Without one the program ends with words: what a failed allocation does
+/// otherwise, an abort, leaves nothing that a person could act on.
+fn given(pointer: *mut u8) -> *mut u8 {
+    if pointer.is_null() {
+        stop(FULL, 1);
+    }
+    pointer
+}
+
 /// Ends the program at once: an allocator can neither return an error nor unwind.
-fn stop() -> ! {
+fn stop(words: &[u8], code: i32) -> ! {
     // SAFETY: both calls are allowed anywhere, take no memory, and the pointer and length are those of a
-    // constant.
+    // slice.
     unsafe {
-        let _ = libc::write(2, WORDS.as_ptr().cast(), WORDS.len() as _);
-        libc::_exit(2)
+        let _ = libc::write(2, words.as_ptr().cast(), words.len() as _);
+        libc::_exit(code)
     }
 }
 
@@ -58,19 +72,19 @@ unsafe impl GlobalAlloc for Guarded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         account(layout.size() as i64);
         // SAFETY: the caller keeps this function's contract, which is that of `System`.
-        unsafe { System.alloc(layout) }
+        given(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         account(layout.size() as i64);
         // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
+        given(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         account(size as i64 - layout.size() as i64);
         // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
+        given(unsafe { System.realloc(pointer, layout, size) })
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {

@@ -9,6 +9,7 @@ use paddock_core::config::Config;
 use paddock_core::model::Method;
 use paddock_core::plan::Recompute;
 use paddock_core::slot::Region;
+use paddock_core::train::trace::{Place, fingerprint, gradient_not_finite, where_not_finite};
 use paddock_core::train::{Adam, Outcome, Phase, StepReport, StepSettings, Watch, step};
 
 const SETTINGS: StepSettings = StepSettings {
@@ -64,7 +65,7 @@ fn uneven_rows(vocab: u32) -> Vec<Row> {
 }
 
 #[test]
-fn micro_batches_change_nothing() {
+fn f65_micro_batches_change_nothing() {
     let config = wider();
     let checkpoint = Checkpoint::new(&config, 5);
     let rows = uneven_rows(config.vocab_size);
@@ -93,7 +94,7 @@ fn micro_batches_change_nothing() {
 }
 
 #[test]
-fn the_same_step_gives_the_same_bits() {
+fn f67_the_same_step_gives_the_same_bits() {
     let config = wider();
     let checkpoint = Checkpoint::new(&config, 5);
     let rows = uneven_rows(config.vocab_size);
@@ -137,7 +138,7 @@ fn a_micro_batch_without_trained_tokens() {
 
 /// With no trained token in the whole step there is nothing to learn: an error, not a step of decay.
 #[test]
-fn a_step_without_trained_tokens() {
+fn f64_a_step_without_trained_tokens_is_refused() {
     let config = wider();
     let checkpoint = Checkpoint::new(&config, 5);
     let mut rows = random_rows(2, 6, config.vocab_size);
@@ -156,7 +157,7 @@ fn a_step_without_trained_tokens() {
 }
 
 #[test]
-fn not_a_number_stops_the_update() {
+fn f62_not_a_number_stops_the_update() {
     let config = wider();
     let rows = random_rows(4, 9, config.vocab_size);
     for value in [f32::NAN, f32::INFINITY] {
@@ -194,6 +195,86 @@ fn the_bad_micro_batch_is_named() {
     // Row 3's token 5 is predicted by entry 6 + 2; the one after it is the first to read it.
     assert_eq!(found, Some((1, 6 + 3)));
     assert_same_bits(&before, &state(&mut lab));
+}
+
+#[test]
+fn f62_the_first_bad_layer_is_named() {
+    let config = wider();
+    let rows = random_rows(4, 9, config.vocab_size);
+    let batch = Batch::from_forest(&packed(&rows), config.vocab_size).unwrap();
+    let token = (rows[1].tokens[2] * config.dim) as usize;
+    let cases = [
+        ("model.embed_tokens.weight", token, Place::Embedding),
+        ("model.layers.0.self_attn.v_proj.weight", 3, Place::Layer(0)),
+        ("model.layers.1.mlp.up_proj.weight", 17, Place::Layer(1)),
+        ("model.norm.weight", 2, Place::Head),
+    ];
+    for (name, index, place) in cases {
+        let mut checkpoint = Checkpoint::new(&config, 5);
+        checkpoint.spoil(name, index, f32::NAN);
+        for recompute in [Recompute::Nothing, Recompute::Layers] {
+            let room = capacity(&random_rows(16, 9, config.vocab_size));
+            let mut lab: Lab<'_, f32> = Lab::new(&checkpoint, &config, lora(0.2), room, recompute);
+            let before = state(&mut lab);
+            let (model, plan) = (&lab.model, &lab.plan);
+            let found = where_not_finite(&mut lab.b, model, plan, &batch, &SETTINGS).unwrap();
+            assert_eq!(found, place, "{name}");
+            assert_same_bits(&before, &state(&mut lab));
+        }
+    }
+    assert_eq!(Place::Layer(3).to_string(), "layer 3");
+}
+
+/// The backward pass meets the last layer first.
+#[test]
+fn f62_the_first_bad_gradient_is_named() {
+    let config = wider();
+    let checkpoint = Checkpoint::new(&config, 5);
+    let mut lab = lab(&checkpoint, &config, Method::Full);
+    assert_eq!(gradient_not_finite(&mut lab.b, &lab.model).unwrap(), None);
+    let steps = [
+        "model.embed_tokens.weight",
+        "model.layers.0.mlp.gate_proj.weight",
+        "model.layers.1.self_attn.q_proj.weight",
+    ];
+    for name in steps {
+        let param = lab.model.params.items.iter().find(|p| p.name == name).unwrap();
+        let slot = param.slot.in_region(Region::Grads);
+        lab.b.slice_mut(slot).unwrap()[1] = f32::INFINITY;
+        let found = gradient_not_finite(&mut lab.b, &lab.model).unwrap();
+        assert_eq!(found.as_deref(), Some(name));
+    }
+}
+
+/// What `self_check` compares: the same twice, and another number when a single bit is another.
+#[test]
+fn f54_one_wrong_bit_is_another_fingerprint() {
+    let config = wider();
+    let checkpoint = Checkpoint::new(&config, 5);
+    let rows = random_rows(4, 9, config.vocab_size);
+    let batch = Batch::from_forest(&packed(&rows), config.vocab_size).unwrap();
+    for method in [Method::Full, lora(0.2)] {
+        let mut lab = lab(&checkpoint, &config, method);
+        let print = |lab: &mut Lab<'_, f32>| {
+            let (model, plan) = (&lab.model, &lab.plan);
+            fingerprint(&mut lab.b, model, plan, &batch, &SETTINGS).unwrap()
+        };
+        let first = print(&mut lab);
+        assert_eq!(print(&mut lab), first);
+        let param = lab.model.params.items.iter().find(|p| p.name.contains("q_proj")).unwrap();
+        let whole = param.slot;
+        for slot in [whole.part(0, 1), whole.part(whole.len - 1, 1)] {
+            let flip = |lab: &mut Lab<'_, f32>| {
+                let x = &mut lab.b.slice_mut(slot).unwrap()[0];
+                // A bit in the middle of the fraction: as small as it is, it shows.
+                *x = f32::from_bits(x.to_bits() ^ (1 << 16));
+            };
+            flip(&mut lab);
+            assert_ne!(print(&mut lab), first, "{method:?} at {slot:?}");
+            flip(&mut lab);
+            assert_eq!(print(&mut lab), first);
+        }
+    }
 }
 
 /// NaN equals itself here.

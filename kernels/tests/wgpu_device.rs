@@ -33,7 +33,7 @@ const SLOT: Slot = Slot { region: Region::Acts, offset: 0, len: 64 };
 
 /// Whatever a run was doing when its device went away ends in an error, never in a panic or a hang.
 #[test]
-fn a_lost_device_is_an_error_in_words() {
+fn f52_a_lost_device_is_an_error_in_words() {
     let calls: [(&str, Call); 7] = [
         ("fill", |w| w.fill(SLOT, 1.0).and_then(|()| w.sync())),
         ("norm", |w| w.norm_squared(SLOT.first(1), SLOT).and_then(|()| w.sync())),

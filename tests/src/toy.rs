@@ -71,8 +71,12 @@ pub fn config() -> Config {
 
 /// Writes the model folder.
 pub fn write_model(dir: &Path) {
+    write_model_of(dir, &config());
+}
+
+/// Writes the folder of a model of another shape, with at least as many rows in its embedding.
+pub fn write_model_of(dir: &Path, c: &Config) {
     std::fs::create_dir_all(dir).expect("a folder");
-    let c = config();
     let json = json!({
         "model_type": "llama", "hidden_size": c.dim, "intermediate_size": c.hidden_dim,
         "num_hidden_layers": c.n_layers, "num_attention_heads": c.n_heads,
@@ -102,7 +106,7 @@ pub fn write_model(dir: &Path) {
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
     });
     std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).expect("tokenizer.json");
-    write_weights(dir, &c);
+    write_weights(dir, c);
 }
 
 fn write_weights(dir: &Path, config: &Config) {

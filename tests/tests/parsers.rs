@@ -5,14 +5,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use paddock_tests::parsers::memory::{Counted, most_held};
 use paddock_tests::parsers::mutate::Mutator;
 use paddock_tests::parsers::parser;
+
+#[global_allocator]
+static MEMORY: Counted = Counted;
 
 /// How long each parser is fed.
 const SECONDS: u64 = 5;
 
 /// An input that takes longer than this hangs. The limit is wide, since other tests run beside this one.
 const HANG_S: u64 = 60;
+
+/// No input, of which none is longer than 128 KiB, may make a parser hold more than this.
+const MOST_BYTES: i64 = 64 << 20;
 
 fn seconds() -> u64 {
     let text = std::env::var("PADDOCK_FUZZ_SECONDS").ok();
@@ -22,8 +29,8 @@ fn seconds() -> u64 {
 /// What the feeding thread says before each input and at the end.
 enum Word {
     Input(Vec<u8>),
-    Panicked(Vec<u8>),
-    Done(u64),
+    Broke(&'static str, Vec<u8>),
+    Done(u64, i64),
 }
 
 /// Feeds a parser and fails with the input that broke it, which is left in a file.
@@ -36,7 +43,7 @@ fn feed(name: &'static str) {
         let (end, mut mutator) = (Instant::now() + Duration::from_secs(seconds()), Mutator::new(1));
         let mut inputs = corpus.clone();
         inputs.reverse();
-        let mut fed = 0u64;
+        let (mut fed, mut most) = (0u64, 0);
         loop {
             let input = match inputs.pop() {
                 Some(kept) => kept,
@@ -44,20 +51,32 @@ fn feed(name: &'static str) {
                 None => mutator.next(&corpus),
             };
             _ = say.send(Word::Input(input.clone()));
-            if catch_unwind(AssertUnwindSafe(|| (parser.read)(&input))).is_err() {
-                _ = say.send(Word::Panicked(input));
+            let mut result = Ok(());
+            let held = most_held(|| {
+                result = catch_unwind(AssertUnwindSafe(|| (parser.read)(&input)));
+            });
+            if result.is_err() {
+                _ = say.send(Word::Broke("panicked", input));
                 return;
             }
-            fed += 1;
+            if held > MOST_BYTES {
+                _ = say.send(Word::Broke("held too much memory", input));
+                return;
+            }
+            (fed, most) = (fed + 1, held.max(most));
         }
-        _ = say.send(Word::Done(fed));
+        _ = say.send(Word::Done(fed, most));
     });
     let mut last = Vec::new();
     loop {
         match hear.recv_timeout(Duration::from_secs(HANG_S)) {
             Ok(Word::Input(input)) => last = input,
-            Ok(Word::Panicked(input)) => fail(name, "panicked", &input),
-            Ok(Word::Done(fed)) => return println!("{name}: {fed} inputs, none broke it"),
+            Ok(Word::Broke(what, input)) => fail(name, what, &input),
+            Ok(Word::Done(fed, most)) => {
+                return println!(
+                    "{name}: {fed} inputs, none broke it; it held {most} bytes at most"
+                );
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => fail(name, "hangs", &last),
             Err(mpsc::RecvTimeoutError::Disconnected) => fail(name, "ended early", &last),
         }
@@ -75,6 +94,26 @@ fn the_feeder_notices_a_panic_and_names_the_input() {
     let caught = catch_unwind(|| fail("nobody", "panicked", b"abc")).expect_err("it fails");
     let words = caught.downcast_ref::<String>().expect("words");
     assert!(words.starts_with("nobody panicked on the 3 bytes in "), "{words}");
+}
+
+#[test]
+fn memory_is_counted() {
+    let held = most_held(|| drop((vec![0u8; 5000], vec![1u64; 1000])));
+    assert!((13_000..14_000).contains(&held), "{held}");
+}
+
+/// For coverage-guided fuzzing: what it starts from, as files. PADDOCK_SEEDS names the folder.
+#[test]
+#[ignore = "writes files for tests/scripts/soak"]
+fn seeds() {
+    let folder = std::env::var("PADDOCK_SEEDS").expect("PADDOCK_SEEDS names a folder");
+    for parser in paddock_tests::parsers::parsers() {
+        let folder = std::path::Path::new(&folder).join(parser.name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for (number, input) in parser.corpus().iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{number:03}")), input).expect("a file");
+        }
+    }
 }
 
 #[test]

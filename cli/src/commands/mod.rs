@@ -27,6 +27,7 @@ use paddock_core::decode::Sampler;
 
 use crate::error::exit_code;
 use crate::open::Machine;
+use crate::run::process::orderly;
 
 /// Teaches LLaMA models to follow instructions.
 #[derive(Debug, Parser)]
@@ -75,6 +76,10 @@ enum Command {
 /// Runs a command and turns its end into an exit code: 0 done, 1 failed, 2 bad usage or input, 3 the
 /// device is lost or hangs, 130 interrupted after saving.
 pub fn run(cli: Cli) -> ExitCode {
+    orderly(|| answer(cli))
+}
+
+fn answer(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => train::run(args),
         Command::Plan(args) => plan::run(args).map(|()| 0),

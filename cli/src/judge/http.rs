@@ -26,6 +26,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// From `http://HOST:PORT/v1`.
     pub fn new(url: &str, model: &str, patience: Duration) -> anyhow::Result<Endpoint> {
+        if url.contains('@') {
+            // Not repeated here: messages and records are read by others.
+            return Err(bad_input(
+                "the endpoint's address holds a name or password (before an @). None is ever sent, since there is \
+                 no encryption here: give the address without it",
+            ));
+        }
         let Some(rest) = url.strip_prefix("http://") else {
             return Err(bad_input(format!(
                 "{url}: only plain http:// endpoints can be asked, such as a server on this machine \
@@ -167,6 +174,15 @@ mod tests {
             "HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
         ] {
             assert!(read(broken).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn f79_a_password_in_an_address_is_refused_and_not_repeated() {
+        for url in ["http://me:s3cret@host/v1", "https://s3cret@host"] {
+            let error = Endpoint::new(url, "m", Duration::from_secs(1)).expect_err("refused");
+            let text = error.to_string();
+            assert!(text.contains("without it") && !text.contains("s3cret"), "{text}");
         }
     }
 

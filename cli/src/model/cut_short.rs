@@ -66,8 +66,9 @@ extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) 
             (place.name.load(Ordering::Relaxed), place.name_bytes.load(Ordering::Relaxed));
         say(b"error: ".as_ptr(), 7);
         say(name, length);
-        let why = b": the file became shorter while it was being read: another program cut or replaced it. What was \
-                    saved is safe; put the file back as it was and go on with --resume\n";
+        let why = b": the file became shorter while it was being read, or its disk failed: another program cut or \
+                    replaced it, or the place where it lies is gone. What was saved is safe; put the file back as it \
+                    was and go on with --resume\n";
         say(why.as_ptr(), why.len());
         // SAFETY: ends the process without running anything of it.
         unsafe { libc::_exit(1) };

@@ -2,6 +2,7 @@
 //! memory stays at one tensor.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -33,23 +34,45 @@ const COMPANIONS: [&str; 7] = [
 pub enum Source<'a> {
     /// The checkpoint itself, plus scale · B·A where an adapter has it.
     Merged { weights: &'a Weights<'a>, adapter: Option<&'a Adapter> },
-    /// Trained values of every tensor, in the order of `names::tensors`.
-    Trained { weights: &'a Weights<'a>, values: &'a [Vec<f32>] },
+    /// Trained values of each tensor, by its number in `names::tensors`, read when its turn comes.
+    Trained { weights: &'a Weights<'a>, read: &'a dyn Fn(usize) -> anyhow::Result<Vec<f32>> },
 }
 
 /// One tensor of the export, computed when its turn comes.
 struct Tensor<'a> {
+    name: String,
     index: usize,
     shape: Vec<usize>,
     dtype: Dtype,
     source: &'a Source<'a>,
     params: &'a Params,
+    /// What went wrong first: the writer of the format asks for bytes and takes no errors.
+    problem: &'a RefCell<Option<anyhow::Error>>,
 }
 
 impl Tensor<'_> {
-    fn values(&self) -> Vec<f32> {
-        match self.source {
-            Source::Trained { values, .. } => values[self.index].clone(),
+    /// Its numbers, every one finite in the type in which it is written.
+    fn checked_values(&self) -> anyhow::Result<Vec<f32>> {
+        let values = self.values()?;
+        let finite = |x: f32| match self.dtype {
+            Dtype::F32 => x.is_finite(),
+            Dtype::Bf16 => bf16::from_f32(x).is_finite(),
+            Dtype::F16 => f16::from_f32(x).is_finite(),
+        };
+        match values.iter().position(|&x| !finite(x)) {
+            None => Ok(values),
+            Some(at) => Err(bad_input(format!(
+                "`{}` holds a value that is not a finite number in {}, at {at}, so the model is not written. \
+                 Choose another --dtype, or train anew with a lower --lr",
+                self.name,
+                dtype_name(self.dtype)
+            ))),
+        }
+    }
+
+    fn values(&self) -> anyhow::Result<Vec<f32>> {
+        Ok(match self.source {
+            Source::Trained { read, .. } => read(self.index)?,
             Source::Merged { weights, adapter } => {
                 let view = &weights.tensors[self.index];
                 let mut values: Vec<f32> = (0..view.len()).map(|i| view.get(i)).collect();
@@ -58,7 +81,7 @@ impl Tensor<'_> {
                 }
                 values
             }
-        }
+        })
     }
 }
 
@@ -110,7 +133,11 @@ impl safetensors::View for &Tensor<'_> {
                 return Cow::Borrowed(view.bytes);
             }
         }
-        Cow::Owned(encode(&self.values(), self.dtype))
+        let values = self.checked_values().unwrap_or_else(|error| {
+            self.problem.borrow_mut().get_or_insert(error);
+            vec![0.0; self.shape.iter().product()]
+        });
+        Cow::Owned(encode(&values, self.dtype))
     }
     fn data_len(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype.bytes() as usize
@@ -180,6 +207,7 @@ impl Export<'_> {
             _ => Method::Frozen,
         };
         let params = Params::new(self.config, method);
+        let problem = RefCell::new(None);
         let tensors: Vec<(String, Tensor<'_>)> = names::tensors(self.config)
             .into_iter()
             .enumerate()
@@ -187,7 +215,8 @@ impl Export<'_> {
                 let (rows, cols) = (spec.rows as usize, spec.cols as usize);
                 let shape = if spec.vector { vec![cols] } else { vec![rows, cols] };
                 let dtype = self.dtype.unwrap_or(weights.tensors[index].dtype);
-                (spec.name, Tensor { index, shape, dtype, source, params: &params })
+                let (name, params, problem) = (spec.name.clone(), &params, &problem);
+                (spec.name, Tensor { name, index, shape, dtype, source, params, problem })
             })
             .collect();
         let shards = cut(&tensors);
@@ -208,6 +237,9 @@ impl Export<'_> {
                 &dir.join(&name),
             )
             .with_context(|| format!("cannot write {name}"))?;
+            if let Some(error) = problem.take() {
+                return Err(error);
+            }
         }
         if count > 1 {
             let total: u64 = tensors.iter().map(|(_, t)| bytes_of(t)).sum();

@@ -12,10 +12,15 @@ use memmap2::Mmap;
 /// program cuts it short, reading the lost part stops this program with a message that names the file.
 pub fn map(path: &Path) -> anyhow::Result<Mmap> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    map_file(path, &file)
+}
+
+/// As [`map`], of a file that is open and stays so.
+pub fn map_file(path: &Path, file: &File) -> anyhow::Result<Mmap> {
     // SAFETY: the map is read-only and private to this process. Bytes that change under it are read
     // as plain numbers, never as anything with invalid values; a file cut short raises SIGBUS, which
     // the documentation above says.
-    let map = unsafe { Mmap::map(&file) };
+    let map = unsafe { Mmap::map(file) };
     let map = map.with_context(|| format!("cannot map {} into memory", path.display()))?;
     #[cfg(unix)]
     super::cut_short::watch(&map, path);

@@ -186,7 +186,7 @@ fn tiled(path: &Path, header: &Header, data_start: usize, total: usize) -> anyho
 }
 
 /// What a file that is no weights at all looks like.
-fn not_weights(bytes: &[u8]) -> Option<&'static str> {
+pub(super) fn not_weights(bytes: &[u8]) -> Option<&'static str> {
     let start = bytes.trim_ascii_start();
     let html =
         |tag: &[u8]| start.len() >= tag.len() && start[..tag.len()].eq_ignore_ascii_case(tag);
@@ -200,7 +200,9 @@ fn not_weights(bytes: &[u8]) -> Option<&'static str> {
             "this is a web page, not weights: the download went wrong. Download it again.",
         );
     }
-    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+    // A header of 640 bytes begins as a pickle does; but then its JSON begins, too.
+    let is_pickle = matches!(bytes, [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..]);
+    if is_pickle && bytes.get(8) != Some(&b'{') {
         return Some(
             "this is a pickle (PyTorch) file. Such files can run programs, so Paddock does not open \
              them. Save the model as safetensors.",
@@ -283,5 +285,16 @@ mod tests {
         assert!(error(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
         assert!(error(b"\n<!DOCTYPE html><html>").contains("web page"));
         assert!(error(b"PK\x03\x04archive").contains("pickle"));
+    }
+
+    #[test]
+    fn f13_pickles_are_told_from_headers_that_begin_alike() {
+        for protocol in 2..=5 {
+            assert!(error(&[0x80, protocol, 0x95, 7, 0, 0, 0, 0, 0, 0]).contains("pickle"));
+            let length = 0x80 + 0x100 * usize::from(protocol);
+            let bytes = file(&format!("{{{}}}", " ".repeat(length - 2)), 0);
+            assert_eq!(bytes[..2], [0x80, protocol]);
+            assert!(header(Path::new("m"), &bytes).unwrap().is_empty());
+        }
     }
 }

@@ -54,7 +54,16 @@ impl ModelFolder {
             weights.push(WeightView { name, dtype, rows, cols, bytes });
         }
         let used = |name: &String| specs.iter().any(|s| s.name == *name);
-        let unused = self.tensors.keys().filter(|name| !used(name)).cloned().collect();
+        let unused: Vec<String> = self.tensors.keys().filter(|name| !used(name)).cloned().collect();
+        if let Some(strange) = unused.iter().find(|name| !is_harmless(name)) {
+            return Err(bad_input(format!(
+                "{}: the files hold {} tensors that a LLaMA of this config.json does not have, such as \
+                 `{strange}`. Without them it would answer otherwise: it is of another architecture, or \
+                 config.json is that of another model",
+                self.path.display(),
+                unused.iter().filter(|name| !is_harmless(name)).count(),
+            )));
+        }
         Ok((weights, Notes { unused }))
     }
 
@@ -104,6 +113,13 @@ impl ModelFolder {
             ))
         })
     }
+}
+
+/// What older files hold besides: tables that follow from config.json, and a second copy of a tied head.
+fn is_harmless(name: &str) -> bool {
+    name.ends_with("rotary_emb.inv_freq")
+        || name == "lm_head.weight"
+        || !(name.starts_with("model.") || name.starts_with("lm_head."))
 }
 
 /// Which fields of config.json decide a tensor's shape.

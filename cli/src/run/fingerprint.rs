@@ -149,7 +149,7 @@ pub fn compare_recorded(recorded: &[RecordedFile], now: &[RecordedFile]) -> Vec<
 mod tests {
     use super::*;
     use crate::storage::RealStorage;
-    use crate::storage::simulated::SimulatedDisk;
+    use crate::storage::simulated::{Fault, Faults, SimulatedDisk};
 
     #[test]
     fn f34_a_changed_file_is_named() -> Result<(), Box<dyn std::error::Error>> {
@@ -179,6 +179,38 @@ mod tests {
         let error = prints.verify(&path, &before).unwrap_err().to_string();
         assert!(error.contains("does not exist"), "{error}");
         assert!(prints.of(dir.path()).is_err());
+        Ok(())
+    }
+
+    /// What lies on a network file system may come in pieces, late, or not at all.
+    #[test]
+    fn f17_short_and_interrupted_reads_are_repeated_and_errors_named()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let disk = SimulatedDisk::new();
+        let path = Path::new("/model.safetensors");
+        crate::storage::whole::replace_file(&disk, path, &vec![7; 100_000])?;
+        let before = disk.calls();
+        let whole = Fingerprinter::new(&disk).of(path)?;
+        let calls = disk.calls() - before;
+        assert!(calls > 6, "{calls}");
+        let mut failed = 0;
+        for call in 0..calls {
+            for fault in [Fault::Short, Fault::Interrupted] {
+                disk.set_faults(Faults::once(fault, disk.calls() + call));
+                assert_eq!(Fingerprinter::new(&disk).of(path)?, whole, "{fault:?} at {call}");
+            }
+            disk.set_faults(Faults::once(Fault::Io, disk.calls() + call));
+            if let Err(error) = Fingerprinter::new(&disk).of(path) {
+                let text = error.to_string();
+                assert!(text.contains("/model.safetensors could not be read"), "{text}");
+                failed += 1;
+            }
+        }
+        assert!(failed > 3, "{failed}");
+        // What is interrupted for ever is given up.
+        disk.set_faults(Faults::from_then_on(Fault::Interrupted, disk.calls()));
+        let text = Fingerprinter::new(&disk).of(path).unwrap_err().to_string();
+        assert!(text.contains("kept interrupting"), "{text}");
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use paddock_core::model::Method;
 use paddock_core::slot::Region;
 
 use super::course::SetRows;
-use super::session::{Session, checkpoint_bytes};
+use super::saved::checkpoint_bytes;
+use super::session::Session;
 use super::setup::Setup;
 use crate::run::events::{Count, Plan, PlannedSet};
 

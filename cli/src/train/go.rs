@@ -20,6 +20,9 @@ use crate::storage::Storage;
 /// Steps in a row whose numbers may be bad before the run gives up.
 const MOST_BAD_STEPS: u64 = 3;
 
+/// More unchanged numbers than this are worth a word.
+const MOST_UNMOVED: f64 = 0.5;
+
 /// Between two attempts to write to a full disk.
 const FULL_DISK_WAIT: Duration = Duration::from_secs(5);
 
@@ -155,9 +158,25 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             trained_tokens: report.trained as u64,
             tokens_per_s: stepped.tokens as f64 / before.elapsed().as_secs_f64().max(1e-9),
             elapsed_s: self.clock.elapsed_s(),
+            unchanged: stepped.unmoved,
         };
         self.note(Line::Step(step.clone()))?;
-        self.out.listener.event(&Event::Step(step))
+        self.out.listener.event(&Event::Step(step))?;
+        // Near the end of a schedule the rate is meant to be small.
+        let tries = stepped.lr >= 0.1 * self.session.setup.config.effective_lr();
+        match stepped.unmoved.filter(|&share| tries && share > MOST_UNMOVED) {
+            Some(share) => self.warn(format!(
+                "step {}: {:.0}% of the trained numbers did not change, because the update was smaller than \
+                 their precision; try a higher --lr",
+                self.session.run.step,
+                100.0 * share
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn warn(&mut self, message: String) -> anyhow::Result<()> {
+        self.out.listener.event(&Event::Warning(Warning { message }))
     }
 
     /// In f16 a gradient may be too large for its type: nothing is lost, the step is made again.
@@ -179,17 +198,21 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
              Its first rows are {:?}: look at them, or try a lower --lr. --loss-spike skip passes such steps over.",
             self.session.run.step, report.loss, stepped.first_rows
         );
-        self.out.listener.event(&Event::Warning(Warning { message }))
+        self.warn(message)
     }
 
     /// A step whose loss or gradient is not finite: nothing was changed by it. A few may be passed over.
     fn bad_step(&mut self, report: &StepReport, stepped: &Stepped) -> anyhow::Result<()> {
         self.bad_steps += 1;
         let what = if report.loss.is_finite() { "gradient" } else { "loss" };
-        let row = stepped.bad_row.map_or(String::new(), |row| format!(", first in row {row}"));
+        let row = match stepped.bad_row {
+            Some(row) => format!(", first in row {row}"),
+            None => format!(" (its first rows are {:?})", stepped.first_rows),
+        };
+        let place = stepped.bad_place.as_ref().map_or(String::new(), |place| format!(", {place}"));
         let step = self.session.run.step;
         let message = format!(
-            "step {step}: the {what} is not a finite number{row}; the step was passed over and nothing \
+            "step {step}: the {what} is not a finite number{row}{place}; the step was passed over and nothing \
              was changed by it"
         );
         if self.bad_steps >= MOST_BAD_STEPS {
@@ -198,7 +221,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
                  good checkpoint is kept. Try a lower --lr, or look at the rows named."
             );
         }
-        self.out.listener.event(&Event::Warning(Warning { message }))
+        self.warn(message)
     }
 
     /// Evaluations and checkpoints that are due; a reason if the run is to end.
@@ -285,6 +308,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             newest: c.keep_checkpoints.max(1) as usize,
             best: has_best.then_some(self.session.run.best_step),
         };
+        self.session.model_is_unchanged()?;
         self.out.metrics.sync()?;
         let saved = loop {
             let dir = self.out.folder.checkpoints();
@@ -301,7 +325,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             }
         };
         for message in &saved.warnings {
-            self.out.listener.event(&Event::Warning(Warning { message: message.clone() }))?;
+            self.warn(message.clone())?;
         }
         let path = |p: &Path| p.display().to_string();
         self.out.listener.event(&Event::Checkpoint(SavedCheckpoint {

@@ -13,7 +13,8 @@ use super::judge;
 use super::outcome;
 use super::report::Listener;
 use super::samples;
-use super::session::{Session, checkpoint_bytes};
+use super::saved::checkpoint_bytes;
+use super::session::Session;
 use super::setup::Setup;
 use super::spike::Losses;
 use super::verdict::Facts;
@@ -65,15 +66,23 @@ pub fn train(
     listener: &mut dyn Listener,
     signals: &Signals,
 ) -> anyhow::Result<Ended> {
-    let storage = RealStorage;
+    train_on(launch, listener, signals, &RealStorage)
+}
+
+/// As [`train`], with checkpoints, metrics and records written through this storage.
+pub fn train_on(
+    launch: &Launch,
+    listener: &mut dyn Listener,
+    signals: &Signals,
+    storage: &dyn Storage,
+) -> anyhow::Result<Ended> {
     let mut layers = Layers::new();
     if let Some((name, text)) = &launch.file {
         layers = layers.file(name, text)?;
     }
     let asked = layers.flags(&launch.flags)?.set(&launch.set)?;
     let (config, _) = asked.build()?;
-    let resumed =
-        if launch.resume { Some(Resumed::open(launch, &config, &storage)?) } else { None };
+    let resumed = if launch.resume { Some(Resumed::open(launch, &config, storage)?) } else { None };
     let (mut config, instead) = match &resumed {
         Some(resumed) => (resumed.config.clone(), resumed.instead.clone()),
         None => {
@@ -93,7 +102,7 @@ pub fn train(
     }
     let mut session = Session::plan(&setup)?;
     let plan = forecast(&session);
-    let record = record(&setup, &session, &storage)?;
+    let record = record(&setup, &session, storage)?;
     let (folder, old) = match resumed {
         Some(resumed) => {
             resumed.same_inputs(&record)?;
@@ -101,11 +110,12 @@ pub fn train(
         }
         None => (new_folder(&setup)?, None),
     };
-    check_space(&storage, folder.path(), checkpoint_bytes(&session.model))?;
+    check_space(storage, folder.path(), checkpoint_bytes(&session.model))?;
     listener.event(&Event::Plan(plan.clone()))?;
     session.forecast = Some(plan);
+    session.made_from = record.model.iter().map(|file| file.sha256.clone()).collect();
     session.begin()?;
-    start_or_go_on(&mut session, &folder, old, record, &storage, listener, signals)
+    start_or_go_on(&mut session, &folder, old, record, storage, listener, signals)
 }
 
 /// Tells the listener how reading goes.
@@ -196,6 +206,7 @@ pub fn notices(setup: &Setup) -> Vec<String> {
             setup.opened.unused[0]
         ));
     }
+    notices.extend(setup.opened.folder.odd_index.clone());
     if report.prefix_mismatches.total > 0 {
         notices.push(format!(
             "in {} of the first {} rows the prompt alone is cut into other tokens than the prompt with \

@@ -19,13 +19,15 @@ pub mod replay;
 pub mod report;
 pub mod rows;
 pub mod samples;
+pub mod saved;
 pub mod session;
 pub mod setup;
 pub mod spike;
 mod tensors;
 pub mod test_rows;
+pub mod trust;
 pub mod verdict;
 
-pub use launch::{Ended, Launch, train};
+pub use launch::{Ended, Launch, train, train_on};
 pub use session::Session;
 pub use setup::Setup;

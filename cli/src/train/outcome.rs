@@ -1,11 +1,13 @@
 //! The end of a run: the best state back, answers before and after, adapter or model written and
 //! checked, the verdict.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use paddock_core::model::Method;
+use paddock_core::model::{Method, init};
+use paddock_core::slot::Slot;
 use serde_json::{Map, json};
 
 use super::go::Outlets;
@@ -20,7 +22,7 @@ use crate::report::RunReport;
 use crate::run::checkpoint::find_step;
 use crate::run::config::RunFile;
 use crate::run::ending::{ENDING_VERSION, Ending};
-use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict};
+use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict, Warning};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{self, Line};
 use crate::run::signals::{EXIT_INTERRUPTED, Signals};
@@ -194,13 +196,14 @@ fn write_result(
     out: &mut Outlets<'_, '_>,
     file: &RunFile,
 ) -> anyhow::Result<()> {
-    let values = session.values()?;
     let base_model = session.setup.config.model.clone().unwrap_or_default();
     let fingerprint = model_fingerprint(&file.record);
     let Method::Lora(lora) = session.setup.method else {
         let weights = session.setup.opened.weights()?;
-        let order = session.model.params.in_tensor_order();
-        let ordered: Vec<Vec<f32>> = order.iter().map(|&i| values[i].clone()).collect();
+        let params = &session.model.params;
+        let order = params.in_tensor_order().iter().map(|&i| params.items[i].slot);
+        let (order, b) = (order.collect::<Vec<Slot>>(), RefCell::new(&mut *session.b));
+        let read = |i: usize| Ok(init::read(&mut **b.borrow_mut(), order[i])?);
         let export = Export {
             from: &session.setup.opened.folder.path,
             to: &out.folder.model(),
@@ -211,9 +214,16 @@ fn write_result(
         if out.folder.model().exists() {
             std::fs::remove_dir_all(out.folder.model())?;
         }
-        return export
-            .write(&Source::Trained { weights: &weights, values: &ordered }, &mut |_| Ok(()));
+        let source = Source::Trained { weights: &weights, read: &read };
+        return export.write(&source, &mut |_| Ok(()));
     };
+    let values = session.values()?;
+    let pairs = session.model.params.items.iter().zip(&values);
+    let mut second = pairs.filter(|(param, _)| param.name.contains("lora_B"));
+    if second.all(|(_, values)| values.iter().all(|&x| x == 0.0)) {
+        let message = "the adapter is still what it was at the start: it changes no answer";
+        out.listener.event(&Event::Warning(Warning { message: message.into() }))?;
+    }
     let dir = out.folder.path().join(".adapter.partial");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;

@@ -22,9 +22,10 @@ pub struct Stream;
 
 impl Listener for Stream {
     fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+        // A reader that has gone away, or a full disk behind it, ends no run.
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", event.to_line()?)?;
-        Ok(out.flush()?)
+        let _ = writeln!(out, "{}", event.to_line()?).and_then(|()| out.flush());
+        Ok(())
     }
     fn note(&mut self, _: &str) {}
     fn busy(&mut self, _: &str) {}
@@ -52,11 +53,21 @@ impl Default for Terminal {
     }
 }
 
+/// A line on stdout. A terminal that has gone away ends no run.
+fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A line on stderr.
+fn aside(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 impl Terminal {
     fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) if self.is_terminal => bar.println(text),
-            _ => eprintln!("{text}"),
+            _ => aside(text),
         }
     }
 
@@ -90,7 +101,7 @@ impl Terminal {
                 bar.set_position(step);
                 bar.eta()
             });
-            eprintln!("step {step}/{}  {text}  about {} to go", self.steps, duration(eta));
+            aside(&format!("step {step}/{}  {text}  about {} to go", self.steps, duration(eta)));
             self.last_line = Some(Instant::now());
         }
     }
@@ -142,22 +153,22 @@ impl Listener for Terminal {
             Event::Sample(sample) => {
                 self.end_bar();
                 if self.samples < SHOWN_SAMPLES {
-                    println!("{}", sample_text(sample));
+                    line(&sample_text(sample));
                 }
                 self.samples += 1;
             }
             Event::Judged(judged) => {
                 self.end_bar();
-                println!("{}", judged_text(judged));
+                line(&judged_text(judged));
             }
             Event::Verdict(verdict) => {
                 self.end_bar();
-                println!("{}", verdict.message);
+                line(&verdict.message);
             }
             Event::Error(_) => self.end_bar(),
             Event::Done(done) => {
                 self.end_bar();
-                println!("{}", done_text(done));
+                line(&done_text(done));
             }
         }
         Ok(())

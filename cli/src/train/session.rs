@@ -1,32 +1,24 @@
-//! A run in memory: the back-end with the model on it, the data position, and what a checkpoint holds.
+//! A run in memory: the back-end with the model on it, the data position, and one step after the other. What a
+//! checkpoint holds of it is in `saved.rs`.
 
-use std::cell::RefCell;
-use std::io::Write;
-
-use anyhow::Context;
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
 use paddock_core::config::Config;
 use paddock_core::model::{Method, Model, init};
 use paddock_core::plan::{Capacity, Plan, Recompute};
-use paddock_core::slot::{Region, Slot};
 use paddock_core::train::{
     Adam, Outcome, Run, Schedule, ScheduleKind, StepSettings, Watch, evaluate, scaled_step,
 };
 use paddock_datasets::encode::Example;
 use paddock_datasets::forest::{Limits, MicroBatch, micro_batches};
-use serde_json::{Map, json};
 
 use super::capacity::capacity;
 use super::course::Course;
 use super::setup::Setup;
-use super::tensors::{Tensor, bytes_of, tensors, write_tensors};
 use crate::model::mmap::forget;
 use crate::open::{Machine, backend};
-use crate::run::checkpoint::{Checkpoint, Entry, Found, Keep, Payload, Saved, save};
 use crate::run::config::{self, LrSchedule};
 use crate::run::events;
-use crate::storage::Storage;
 
 /// Answers up to this many tokens count as short: exact match then says something.
 const SHORT_ANSWER: u64 = 32;
@@ -46,6 +38,8 @@ pub struct Session<'a> {
     pub plan: Plan,
     /// What it was said to need, once that is known.
     pub forecast: Option<events::Plan>,
+    /// SHA-256 of the model's files as the run began, once they are known.
+    pub made_from: Vec<String>,
     /// Where the run is.
     pub run: Run,
     schedule: Schedule,
@@ -65,6 +59,10 @@ pub struct Stepped {
     pub lr: f64,
     /// If the loss was not finite: the row that showed it first.
     pub bad_row: Option<u64>,
+    /// If loss or gradient were not finite: where in the model that began, in words.
+    pub bad_place: Option<String>,
+    /// Share of the trained numbers that the update left as they were; looked at now and then.
+    pub unmoved: Option<f64>,
     /// Numbers of the first few rows.
     pub first_rows: Vec<u64>,
     /// How often it was made again because a gradient was too large for its type.
@@ -116,8 +114,19 @@ impl<'a> Session<'a> {
         let rows = setup.validation.all()?;
         let rows: Vec<&Example> = rows.iter().collect();
         let validation = batches(&rows, &limits, &model.config)?;
-        let (run, forecast) = (Run::default(), None);
-        Ok(Session { setup, b, model, plan, forecast, run, schedule, course, validation })
+        let (run, forecast, made_from) = (Run::default(), None, Vec::new());
+        Ok(Session {
+            setup,
+            b,
+            model,
+            plan,
+            forecast,
+            made_from,
+            run,
+            schedule,
+            course,
+            validation,
+        })
     }
 
     /// Reserves the memory and gives everything its first value.
@@ -176,18 +185,36 @@ impl<'a> Session<'a> {
             step: self.run.step,
             seed: c.seed,
         };
+        if c.self_check > 0 && self.run.step.is_multiple_of(c.self_check) {
+            self.check_device(&cores, &settings)?;
+        }
+        let before = self.sample_if_due()?;
         let (outcome, overflows) = self.scaled(&cores, &settings, watch)?;
         let tokens = micro.iter().map(|m| m.row_tokens as u64).sum();
         let first_rows = rows.iter().take(NAMED_ROWS).map(|row| row.row).collect();
         let rows_of = rows.len() as u64;
-        let mut stepped =
-            Stepped { outcome, rows: rows_of, tokens, lr, bad_row: None, first_rows, overflows };
+        let mut stepped = Stepped {
+            outcome,
+            rows: rows_of,
+            tokens,
+            lr,
+            bad_row: None,
+            bad_place: None,
+            unmoved: None,
+            first_rows,
+            overflows,
+        };
         match &stepped.outcome {
-            Outcome::Updated(report) => self.run.stepped(report.loss, stepped.rows, tokens),
+            Outcome::Updated(report) => {
+                self.run.stepped(report.loss, stepped.rows, tokens);
+                stepped.unmoved = before.map(|before| self.unmoved(&before)).transpose()?.flatten();
+            }
             Outcome::Declined(_) => self.pass_over(stepped.rows, tokens),
             Outcome::NotFinite { found, .. } => {
                 let row = found.and_then(|(m, e)| Some(*micro.get(m)?.entry_rows.get(e as usize)?));
                 stepped.bad_row = row.and_then(|i| Some(rows.get(i)?.row));
+                let batch = found.and_then(|(m, _)| cores.get(m));
+                stepped.bad_place = self.bad_place(batch, &settings)?;
                 self.pass_over(stepped.rows, tokens);
             }
             Outcome::Stopped => {}
@@ -264,98 +291,6 @@ impl<'a> Session<'a> {
         }
         Ok(Some(scores))
     }
-
-    /// Values of every trained tensor.
-    pub fn values(&mut self) -> anyhow::Result<Vec<Vec<f32>>> {
-        let slots: Vec<Slot> = self.model.params.items.iter().map(|p| p.slot).collect();
-        slots.into_iter().map(|slot| Ok(init::read(&mut *self.b, slot)?)).collect()
-    }
-
-    /// Saves weights, moments and position by the checkpoint protocol.
-    pub fn save(
-        &mut self,
-        storage: &dyn Storage,
-        dir: &std::path::Path,
-        keep: &Keep,
-        elapsed_s: f64,
-    ) -> anyhow::Result<Saved> {
-        let params = self.model.params.items.clone();
-        let (run, half) = (self.run, self.model.params.len());
-        let weights = tensors(&params, &[("", Region::Params, 0)]);
-        let moments =
-            tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
-        let b = RefCell::new(&mut *self.b);
-        let write_weights = |out: &mut dyn Write| write_tensors(out, &weights, &b);
-        let write_moments = |out: &mut dyn Write| write_tensors(out, &moments, &b);
-        let stream = |list: &[Tensor], write| Payload::Stream { bytes: bytes_of(list), write };
-        let state = run.to_bytes();
-        let files = [
-            Entry { name: WEIGHTS, payload: stream(&weights, &write_weights) },
-            Entry { name: OPTIMIZER, payload: stream(&moments, &write_moments) },
-            Entry { name: STATE, payload: Payload::Bytes(&state) },
-        ];
-        let mut info = Map::new();
-        info.insert("elapsed_s".into(), json!(elapsed_s));
-        info.insert("best_step".into(), json!(run.best_step));
-        Ok(save(storage, dir, &Checkpoint { step: run.step, files: &files, info }, keep)?)
-    }
-
-    /// Goes back to a checkpoint: weights, moments and position. Returns the seconds trained until
-    /// then.
-    pub fn restore(&mut self, storage: &dyn Storage, found: &Found) -> anyhow::Result<f64> {
-        self.restore_weights(storage, found)?;
-        let half = self.model.params.len();
-        let params = self.model.params.items.clone();
-        let moments = found.read(storage, OPTIMIZER)?;
-        let list = tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
-        self.upload(&list, &moments)
-            .with_context(|| format!("{OPTIMIZER} of {}", found.path.display()))?;
-        self.run = Run::from_bytes(&found.read(storage, STATE)?)?;
-        let elapsed = found.manifest.info.get("elapsed_s").and_then(|x| x.as_f64());
-        Ok(elapsed.unwrap_or(0.0))
-    }
-
-    /// Takes only the weights of a checkpoint: the best one, at the end.
-    pub fn restore_weights(&mut self, storage: &dyn Storage, found: &Found) -> anyhow::Result<()> {
-        let params = self.model.params.items.clone();
-        let weights = found.read(storage, WEIGHTS)?;
-        self.upload(&tensors(&params, &[("", Region::Params, 0)]), &weights)
-            .with_context(|| format!("{WEIGHTS} of {}", found.path.display()))
-    }
-
-    fn upload(&mut self, list: &[Tensor], bytes: &[u8]) -> anyhow::Result<()> {
-        let file = safetensors::SafeTensors::deserialize(bytes)?;
-        for tensor in list {
-            let view = file.tensor(&tensor.name)?;
-            let values: Vec<f32> = view
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect();
-            anyhow::ensure!(
-                values.len() as u64 == tensor.slot.len,
-                "`{}` has {} numbers, expected {}",
-                tensor.name,
-                values.len(),
-                tensor.slot.len
-            );
-            self.b.upload(tensor.slot, &values)?;
-        }
-        Ok(())
-    }
-}
-
-const WEIGHTS: &str = "weights.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
-const STATE: &str = "state.bin";
-
-/// Bytes of one checkpoint of this model.
-pub fn checkpoint_bytes(model: &Model) -> u64 {
-    let params = &model.params.items;
-    let moments = [("m.", Region::Moments, 0), ("v.", Region::Moments, model.params.len())];
-    bytes_of(&tensors(params, &[("", Region::Params, 0)]))
-        + bytes_of(&tensors(params, &moments))
-        + Run::default().to_bytes().len() as u64
 }
 
 fn limits(capacity: &Capacity) -> Limits {

@@ -159,7 +159,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The rest of layer `l`: the next layer's input.
-    fn layer_output(&self, b: &mut dyn Backend, l: usize) -> Result<()> {
+    pub(crate) fn layer_output(&self, b: &mut dyn Backend, l: usize) -> Result<()> {
         let (a, down) = (self.acts(l), self.model.layers[l].linear(Module::Down));
         let (out, rows) = if self.is_last(l) {
             (Pass::cut(self.plan.head.out, self.m, self.model.config.dim), self.m)

@@ -4,6 +4,7 @@ pub mod run;
 pub mod scale;
 pub mod schedule;
 pub mod step;
+pub mod trace;
 
 pub use run::{Decision, Run, StopOn};
 pub use scale::LossScale;

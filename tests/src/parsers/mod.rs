@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::root;
 
 mod data;
+pub mod memory;
 mod model;
 pub mod mutate;
 mod settings;

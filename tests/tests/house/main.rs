@@ -3,6 +3,8 @@
 
 mod crates;
 mod invariants;
+mod licences;
+mod reliability;
 mod sizes;
 mod source;
 mod words;

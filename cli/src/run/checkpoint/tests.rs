@@ -223,6 +223,42 @@ fn f40_damaged_ones_do_not_count_as_kept() -> Result<(), Box<dyn std::error::Err
     Ok(())
 }
 
+/// What writes a file.
+type Write<'a> = &'a dyn Fn(&mut dyn io::Write) -> io::Result<()>;
+
+/// Saving is part of the step that does it. What writes the numbers may fail, write too little, or panic.
+#[test]
+fn f46_a_writer_that_fails_lies_or_panics_leaves_no_checkpoint() -> io::Result<()> {
+    let disk = fresh_disk()?;
+    assert!(save_step(&disk, 10).is_ok() && save_step(&disk, 20).is_ok());
+    let before = names(&disk);
+    let fails = |out: &mut dyn io::Write| {
+        out.write_all(b"some")?;
+        Err(io::Error::other("the device was lost"))
+    };
+    let lies = |out: &mut dyn io::Write| out.write_all(b"less than was announced");
+    let save_with = |write: Write<'_>| {
+        let files = [Entry { name: "weights", payload: Payload::Stream { bytes: 99, write } }];
+        let checkpoint = Checkpoint { step: 30, files: &files, info: Map::new() };
+        save(&disk, Path::new(DIR), &checkpoint, &Keep::default())
+    };
+    let cases: [(&str, Write<'_>); 2] =
+        [("the device was lost", &fails), ("23 bytes were written, 99 announced", &lies)];
+    for (words, write) in cases {
+        let text = save_with(write).unwrap_err().to_string();
+        assert!(text.contains("step 30 was not saved") && text.contains(words), "{text}");
+        assert_eq!(names(&disk), before);
+        assert_eq!(check(&disk, &[10, 20]), Ok(()));
+    }
+    let panics = |_: &mut dyn io::Write| -> io::Result<()> { panic!("for a test") };
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| save_with(&panics)));
+    assert!(caught.is_err());
+    assert_eq!(check(&disk, &[10, 20]), Ok(()), "what is half done is never used");
+    assert!(sweep(&disk, Path::new(DIR)).is_ok());
+    assert_eq!(names(&disk), before);
+    Ok(())
+}
+
 #[test]
 fn f61_a_newer_version_is_refused_in_words() -> Result<(), Box<dyn std::error::Error>> {
     let disk = fresh_disk()?;

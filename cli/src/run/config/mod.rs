@@ -144,6 +144,8 @@ keys! {
     /// What happens when a step's loss jumps far above those before it: warn, skip (the step changes nothing)
     /// or off.
     loss_spike: LossSpike = LossSpike::Warn, ChangesResult;
+    /// Steps between checks of the device: a part of the step is computed twice and every bit compared; 0 is never.
+    self_check: u64 = 0, MayChange;
     /// The rule by which gradients change parameters: adamw or adam.
     optimizer: Optimizer = Optimizer::AdamW, MustMatch;
     /// How long the optimizer remembers gradients, between 0 and 1.

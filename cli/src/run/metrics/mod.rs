@@ -45,6 +45,9 @@ pub struct Step {
     /// Seconds of training since the run's first start, pauses between resumes left out.
     #[serde(with = "number")]
     pub elapsed_s: f64,
+    /// Every hundred steps: share of the trained numbers that the update left as they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged: Option<f64>,
 }
 
 /// One evaluation on the validation rows.

@@ -31,6 +31,7 @@ fn the_field_names_are_those_promised() -> Result<(), serde_json::Error> {
         trained_tokens: 300,
         tokens_per_s: 1e3,
         elapsed_s: 0.9,
+        unchanged: None,
     });
     let text = serde_json::to_string(&line)?;
     let expected = concat!(
