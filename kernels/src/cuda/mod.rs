@@ -27,7 +27,6 @@ use paddock_core::weights::{Mat, Weights};
 
 mod adamw;
 mod attention;
-mod attention_tiles;
 mod convert;
 mod device;
 mod driver;

@@ -13,6 +13,8 @@ use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, MatData, Weights};
 
 use super::Case;
+use crate::Device;
+use crate::wgpu::Tier;
 
 /// The element type of activations, of their gradients and of the cache. Parameters, their gradients,
 /// moments and statistics are f32 everywhere.
@@ -22,9 +24,19 @@ pub enum Storage {
     F32,
     /// Activations are bf16, and so is what products and embeddings read of frozen and trained matrices.
     Bf16,
+    /// Everything is f32, but large matrix products round their operands to f16.
+    F16Products,
 }
 
 impl Storage {
+    /// What back-ends on `device` store numbers in.
+    pub fn on(device: &Device) -> Result<Storage> {
+        match device {
+            Device::Wgpu(gpu) if gpu.tier() == Tier::Cooperative => Ok(Storage::F16Products),
+            other => Ok(Storage::of(&*other.backend(Weights::default())?)),
+        }
+    }
+
     /// What `backend` says of itself: two bytes an activation are bf16.
     pub fn of(backend: &dyn Backend) -> Storage {
         match backend.element_bytes(Region::Acts) {
@@ -49,7 +61,7 @@ impl Case {
     /// The case with every number that the back-end reads as bf16 rounded to it, so that what is compared
     /// is the arithmetic. (Conversions of weights have their own test.)
     pub fn stored(mut self, storage: Storage) -> Case {
-        if storage == Storage::F32 {
+        if storage != Storage::Bf16 {
             return self;
         }
         for (slot, values) in &mut self.inputs {
