@@ -13,6 +13,7 @@ use paddock_core::error::{Error, Result};
 use paddock_core::reference::Reference;
 use paddock_core::weights::Weights;
 
+mod attention_tiles;
 pub mod cpu;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod cuda;
@@ -77,10 +78,12 @@ pub struct Preparing<'a> {
     pub what: &'a str,
     /// How much is ready.
     pub done: u64,
-    /// How much there is, where that is known.
+    /// How much there is, about, where that is known.
     pub total: Option<u64>,
     /// Time spent on it so far.
     pub spent: Duration,
+    /// Whether the next piece is being prepared now; else it has just become ready.
+    pub goes_on: bool,
 }
 
 /// Who is told how far the preparation of a device has come.

@@ -12,7 +12,7 @@ use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, WeightView, Weights};
 use paddock_kernels::ops::draw::Size;
 use paddock_kernels::ops::whole::verify_steps;
-use paddock_kernels::ops::{Case, Draw, Expected, Verdict, compare, table, verify};
+use paddock_kernels::ops::{Case, Draw, Expected, Storage, Verdict, compare, table, verify};
 use paddock_kernels::wgpu::{Gpu, Tier, Wgpu, describe_adapters};
 use paddock_kernels::{Device, Options};
 use proptest::prelude::*;
@@ -104,6 +104,57 @@ fn large_products_equal_the_reference() {
         }
     }
     assert!(large >= 2, "only {large} large products drawn");
+}
+
+/// Matrix instructions, where the adapter has them: products of many shapes.
+#[test]
+fn products_by_matrix_instructions_equal_the_reference() {
+    let Ok(gpu) = Gpu::with_tier(&Options::default(), Tier::Cooperative) else {
+        eprintln!("SKIPPED: matrix instructions are not tested: the adapter does not offer them");
+        return;
+    };
+    let mut used = 0;
+    for op in table().iter().filter(|op| op.products > 0.0) {
+        for (seed, size) in (0..4).flat_map(|seed| [(seed, Size::Large), (seed, Size::Small)]) {
+            let case = (op.draw)(&mut Draw::new(seed, size));
+            let expected = Expected::stored(&case, Storage::F16Products).unwrap();
+            let mut wgpu = Wgpu::on(gpu.clone(), case.weights()).unwrap();
+            let mut worst = 0.0f64;
+            for verdict in compare(op, &case, &expected, &mut wgpu).unwrap() {
+                assert!(verdict.passes(), "seed {seed}: {verdict:?}");
+                worst = worst.max(verdict.error / verdict.largest.max(1e-9));
+            }
+            // Plain sums in f32 are closer than this.
+            used += u32::from(worst > 1e-5);
+        }
+    }
+    assert!(used >= 8, "only {used} cases met matrix instructions");
+}
+
+/// Operands far from 1 are scaled, not lost.
+#[test]
+fn matrix_instructions_take_numbers_of_any_size() {
+    let Ok(gpu) = Gpu::with_tier(&Options::default(), Tier::Cooperative) else {
+        eprintln!("SKIPPED: matrix instructions are not tested: the adapter does not offer them");
+        return;
+    };
+    let mut wgpu = Wgpu::on(gpu, Weights::default()).unwrap();
+    let mut sizes = RegionSizes::default();
+    let (dout, inp) = (sizes.take(Region::ActGrads, 64 * 128), sizes.take(Region::Acts, 64 * 64));
+    let dw = sizes.take(Region::Grads, 128 * 64);
+    wgpu.reserve(&sizes).unwrap();
+    for (a, b) in [(1e-30, 1e3), (3e12, 1e-9), (1e-8, 1e-8), (0.0, 1.0)] {
+        wgpu.upload(dout, &vec![a; 64 * 128]).unwrap();
+        wgpu.upload(inp, &vec![b; 64 * 64]).unwrap();
+        wgpu.fill(dw, 0.0).unwrap();
+        wgpu.matmul_backward_weight(dw, dout, inp, 128, 64, 0.5).unwrap();
+        let mut found = vec![0.0; 128 * 64];
+        wgpu.download(dw, &mut found).unwrap();
+        let expected = 0.5 * 64.0 * a * b;
+        for x in found {
+            assert!((x - expected).abs() <= 2e-3 * expected, "{a:e} x {b:e}: {x:e}");
+        }
+    }
 }
 
 fn bits(case: &Case, wgpu: &mut Wgpu<'_>) -> Vec<u32> {

@@ -18,7 +18,7 @@ pub struct Args {
 /// The tier that `--backend wgpu` would use on an adapter, and why.
 fn tier(adapter: &AdapterReport) -> String {
     let wanted = std::env::var("PADDOCK_WGPU_TIER").ok();
-    match Tier::choose(&adapter.tiers, wanted.as_deref()) {
+    match adapter.tier(wanted.as_deref()) {
         Ok((tier, why)) => format!("{tier} ({why})"),
         Err(why) => why.to_string(),
     }
@@ -47,8 +47,12 @@ fn print_adapter(a: &AdapterReport) {
     );
     let tiers: Vec<String> = a.tiers.iter().map(ToString::to_string).collect();
     println!("     kernels  {} offered; {} is used", tiers.join(", "), tier(a));
-    let matrix = if a.cooperative_matrix { "offered" } else { "not offered" };
-    println!("     matrix instructions  {matrix}; no kernel of this version uses them");
+    let matrix = match (a.cooperative_matrix, a.tiers.contains(&Tier::Cooperative)) {
+        (true, true) => "offered, for the cooperative kernels",
+        (true, false) => "offered, of a kind that no kernel here is made for",
+        (false, _) => "not offered",
+    };
+    println!("     matrix instructions  {matrix}");
     let kept = if a.keeps_compiled { "kept on disk" } else { "compiled at every start" };
     println!("     compiled kernels are {kept}");
     if let Some(why) = &a.unusable {

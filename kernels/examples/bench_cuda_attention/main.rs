@@ -6,7 +6,7 @@
 
 #[path = "../../src/cuda/attention_groups.rs"]
 mod attention_groups;
-#[path = "../../src/cuda/attention_tiles.rs"]
+#[path = "../../src/attention_tiles.rs"]
 mod attention_tiles;
 mod device;
 

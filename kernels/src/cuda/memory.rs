@@ -203,7 +203,15 @@ impl Memory {
         self.sent.1 += started.elapsed();
         if let Some(tell) = &gpu.progress {
             let (done, total) = (self.sent.0 >> 20, Some(weights.bytes() >> 20));
-            tell(Preparing { what: "MiB of weights sent", done, total, spent: self.sent.1 });
+            // Norms go another way.
+            let goes_on = total.is_some_and(|total| done + 1 + total / 100 < total);
+            tell(Preparing {
+                what: "MiB of weights sent",
+                done,
+                total,
+                spent: self.sent.1,
+                goes_on,
+            });
         }
         Ok(frozen.insert(buffer).address())
     }

@@ -29,7 +29,6 @@ use paddock_core::weights::{Mat, Weights};
 mod adamw;
 mod attention;
 mod attention_groups;
-mod attention_tiles;
 mod convert;
 mod device;
 mod driver;

@@ -2,7 +2,7 @@
 
 use paddock_core::batch::{Batch, Rows, Visibility};
 
-use super::attention_tiles::{Tiles, by_key, by_query};
+use crate::attention_tiles::{Tiles, by_key, by_query};
 
 /// Where the tables of all rows, or of the kept ones, begin (in words).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

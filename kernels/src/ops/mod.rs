@@ -14,6 +14,10 @@
 //! with a plain implementation that rounds what it stores in the same way ([`Rounding`]). Added to twice its
 //! error are then half a unit in the last place of the largest value where the output itself is narrow, and
 //! the op's [`Op::narrow`] roundings, where kernels round operands of an inner product.
+//!
+//! A back-end whose matrix products round their operands to f16 ([`Storage::F16Products`]) may be off by
+//! 2^-11 of the largest value or term more for each of the op's [`Op::products`] in a row: that is what an
+//! operand is off by at most, and in a sum most of it cancels.
 
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
@@ -50,6 +54,8 @@ pub struct Op {
     /// Roundings to 16 bits, in [units](Storage::unit) of the largest value or term, that a back-end with 16-bit
     /// operands makes on the way to a result (probabilities before they meet the values, say).
     pub narrow: f64,
+    /// Matrix products in a row on the way to a result.
+    pub products: f64,
     /// Draws a case.
     pub draw: fn(&mut Draw) -> Case,
 }
@@ -188,7 +194,9 @@ impl Expected {
     /// Runs a case ([`Case::stored`] in the same way) on both references, for a back-end of this storage.
     pub fn stored(case: &Case, storage: Storage) -> Result<Expected> {
         let plain = match storage {
-            Storage::F32 => case.run(&mut Reference::<f32>::new(case.weights()))?,
+            Storage::F32 | Storage::F16Products => {
+                case.run(&mut Reference::<f32>::new(case.weights()))?
+            }
             narrow => case.run(&mut Rounding::new(case.weights(), narrow))?,
         };
         Ok(Expected { storage, truth: case.truth()?, plain })
@@ -202,7 +210,7 @@ pub fn verify(
     size: Size,
     report: &mut dyn FnMut(Verdict),
 ) -> Result<()> {
-    let storage = Storage::of(&*device.backend(Weights::default())?);
+    let storage = Storage::on(device)?;
     for op in table() {
         for seed in seeds.clone() {
             let case = (op.draw)(&mut Draw::new(seed, size)).stored(storage);
@@ -230,9 +238,12 @@ pub fn compare(
         let largest = truth.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let terms = largest.max(op.terms);
         let mut allowed = 2.0 * plain + op.roundings * f64::from(f32::EPSILON) * terms;
-        if expected.storage != Storage::F32 && op.roundings > 0.0 {
+        if expected.storage.is_narrow() && op.roundings > 0.0 {
             let last = if expected.storage.narrows(slot.region) { largest } else { 0.0 };
             allowed += (last + op.narrow * terms) * expected.storage.unit();
+        }
+        if expected.storage == Storage::F16Products {
+            allowed += op.products * terms / 2048.0;
         }
         let shape = case.shape.clone();
         verdicts.push(Verdict { op: op.name, output, shape, error, plain, largest, allowed });

@@ -13,6 +13,8 @@ use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, MatData, Weights};
 
 use super::Case;
+use crate::Device;
+use crate::wgpu::Tier;
 
 /// The element type of activations, of their gradients and of the cache. Gradients of parameters, moments and
 /// statistics are f32 everywhere.
@@ -26,9 +28,19 @@ pub enum Storage {
     Bf16Parameters,
     /// As bf16, but f16.
     F16,
+    /// Everything is f32, but large matrix products round their operands to f16.
+    F16Products,
 }
 
 impl Storage {
+    /// What back-ends on `device` store numbers in.
+    pub fn on(device: &Device) -> Result<Storage> {
+        match device {
+            Device::Wgpu(gpu) if gpu.tier() == Tier::Cooperative => Ok(Storage::F16Products),
+            other => Ok(Storage::of(&*other.backend(Weights::default())?)),
+        }
+    }
+
     /// What `backend` says of itself.
     pub fn of(backend: &dyn Backend) -> Storage {
         let bytes = [Region::Acts, Region::Params].map(|region| backend.element_bytes(region));
@@ -40,10 +52,15 @@ impl Storage {
         }
     }
 
+    /// Whether it stores anything in 16 bits.
+    pub fn is_narrow(self) -> bool {
+        !matches!(self, Storage::F32 | Storage::F16Products)
+    }
+
     /// Whether `region` holds numbers of 16 bits.
     pub fn narrows(self, region: Region) -> bool {
         match region {
-            Region::Acts | Region::ActGrads | Region::Kv => self != Storage::F32,
+            Region::Acts | Region::ActGrads | Region::Kv => self.is_narrow(),
             Region::Params => self == Storage::Bf16Parameters,
             _ => false,
         }
@@ -54,14 +71,14 @@ impl Storage {
         match self {
             Storage::F32 => f64::from(f32::EPSILON),
             Storage::Bf16 | Storage::Bf16Parameters => 1.0 / 256.0,
-            Storage::F16 => 1.0 / 2048.0,
+            Storage::F16 | Storage::F16Products => 1.0 / 2048.0,
         }
     }
 
     /// The nearest of its numbers of 16 bits.
     fn round(self, x: f32) -> f32 {
         match self {
-            Storage::F32 => x,
+            Storage::F32 | Storage::F16Products => x,
             Storage::Bf16 | Storage::Bf16Parameters => bf16::from_f32(x).to_f32(),
             Storage::F16 => f16::from_f32(x).to_f32(),
         }
@@ -72,7 +89,7 @@ impl Case {
     /// The case with every number that the back-end reads in 16 bits rounded to them, so that what is compared
     /// is the arithmetic. (Conversions of weights have their own test.)
     pub fn stored(mut self, storage: Storage) -> Case {
-        if storage == Storage::F32 {
+        if !storage.is_narrow() {
             return self;
         }
         for (slot, values) in &mut self.inputs {

@@ -12,8 +12,13 @@ use super::{Case, Op, fused};
 /// Every op. Roundings: 0 where numbers are only moved; 4 for a few operations an element; 16
 /// where sums of random length are taken in another order than the plain loop's.
 pub fn table() -> Vec<Op> {
-    let op = |name, roundings, draw| Op { name, roundings, terms: 0.0, narrow: 0.0, draw };
-    let cancels = |name, roundings, draw| Op { name, roundings, terms: 1.0, narrow: 0.0, draw };
+    let terms = |terms| {
+        move |name, roundings, draw| {
+            let products = products(name);
+            Op { name, roundings, terms, narrow: 0.0, products, draw }
+        }
+    };
+    let (op, cancels) = (terms(0.0), terms(1.0));
     let narrow = |narrow, op| Op { narrow, ..op };
     vec![
         op("add", 4.0, add),
@@ -47,6 +52,15 @@ pub fn table() -> Vec<Op> {
         op("lora_linear_forward", 16.0, fused::lora_linear_forward),
         op("lora_linear_backward", 32.0, fused::lora_linear_backward),
     ]
+}
+
+/// Matrix products in a row: a loss has its logits' and theirs, LoRA has two.
+fn products(name: &str) -> f64 {
+    match name {
+        name if name.starts_with("matmul") => 1.0,
+        name if name.starts_with("linear_cross_entropy") || name.starts_with("lora") => 2.0,
+        _ => 0.0,
+    }
 }
 
 const LOSS_BACKWARD: &str = "linear_cross_entropy_backward";

@@ -172,17 +172,17 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
 
 /// Two steps, full and LoRA, against the reference in f64: distances of gradients and of logits. They may be
 /// twice those of the reference in f32 (an optimizer step magnifies roundings of gradients near 0), and 800
-/// and 80 roundings of the back-end's activations, which pass twice through the model.
+/// and 80 roundings of the back-end's activations (or of its products' operands), which pass twice through the model.
 pub fn verify_steps(device: &Device, seed: u64, report: &mut dyn FnMut(Verdict)) -> Result<()> {
     let toy = Toy::new(seed);
     let methods = [("whole step, full", Method::Full), ("whole step, LoRA", lora(0.2))];
     for (op, method) in methods {
         let truth = toy.train(&mut Reference::<f64>::new(toy.weights()), method, 2)?;
         let mut backend = device.backend(toy.weights())?;
-        let storage = Storage::of(&*backend);
+        let storage = Storage::on(device)?;
         let rounding = storage.unit();
         let plain: &mut dyn Backend = match storage {
-            Storage::F32 => &mut Reference::<f32>::new(toy.weights()),
+            Storage::F32 | Storage::F16Products => &mut Reference::<f32>::new(toy.weights()),
             narrow => &mut Rounding::new(toy.weights(), narrow),
         };
         let plain = toy.train(plain, method, 2)?;

@@ -13,6 +13,7 @@ const STEP: Kernel = Kernel {
     source: include_str!("adamw.wgsl"),
     entry: "step",
     operands: &["param", "grad", "moment1", "moment2"],
+    quads: &[],
 };
 
 impl Wgpu<'_> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use paddock_core::error::{Error, Result};
 
-use super::tier::Tier;
+use super::tier::{Offer, Tier};
 
 /// A graphics adapter as `doctor` shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,10 +33,19 @@ pub struct AdapterReport {
     pub tiers: Vec<Tier>,
     /// Whether compiled kernels can be kept on disk.
     pub keeps_compiled: bool,
-    /// Whether it multiplies matrices by instructions that no kernel here uses.
+    /// Whether it has matrix instructions, of whatever kind.
     pub cooperative_matrix: bool,
+    /// Edge of those tiles of them that the kernels are made for; 0: none.
+    pub tile_edge: u32,
     /// What the adapter lacks for training, if anything.
     pub unusable: Option<String>,
+}
+
+impl AdapterReport {
+    /// The kernels that it would run, and why: those named, else the fastest.
+    pub fn tier(&self, wanted: Option<&str>) -> Result<(Tier, &'static str)> {
+        Tier::choose(&self.tiers, self.kind == "software", wanted)
+    }
 }
 
 impl fmt::Display for AdapterReport {
@@ -65,6 +74,7 @@ pub(super) fn adapters() -> Vec<wgpu::Adapter> {
 
 pub(super) fn report(number: usize, adapter: &wgpu::Adapter) -> AdapterReport {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let tile_edge = tile_edge(&adapter.cooperative_matrix_properties());
     AdapterReport {
         number,
         name: info.name,
@@ -82,11 +92,27 @@ pub(super) fn report(number: usize, adapter: &wgpu::Adapter) -> AdapterReport {
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_workgroup_threads: limits.max_compute_invocations_per_workgroup,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        tiers: Tier::offered(features, info.subgroup_min_size),
+        tiers: Tier::offered(Offer {
+            features,
+            subgroups: [info.subgroup_min_size, info.subgroup_max_size],
+            tile_edge,
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        }),
         keeps_compiled: features.contains(wgpu::Features::PIPELINE_CACHE),
         cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        tile_edge,
         unusable: lacks(&limits),
     }
+}
+
+/// The edge of the largest square tiles of f16 that are multiplied and added in f32: 16, 8, or 0 for none.
+fn tile_edge(kinds: &[wgpu::CooperativeMatrixProperties]) -> u32 {
+    let types = (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+    let fits = |edge: &u32| {
+        let size = |p: &wgpu::CooperativeMatrixProperties| [p.m_size, p.n_size, p.k_size];
+        kinds.iter().any(|p| size(p) == [*edge; 3] && (p.ab_type, p.cr_type) == types)
+    };
+    [16, 8].into_iter().find(fits).unwrap_or(0)
 }
 
 /// Elements are addressed by 32-bit byte offsets on some drivers, so a binding stays below 4 GiB.
@@ -159,6 +185,7 @@ mod tests {
             tiers: vec![Tier::Plain],
             keeps_compiled: true,
             cooperative_matrix: false,
+            tile_edge: 0,
             unusable: None,
         }
     }

@@ -9,7 +9,7 @@ use super::Wgpu;
 use super::memory::Place;
 use super::pipeline::{Kernel, Tile};
 use super::queue::{Launch, Source};
-use super::tables::VisibilityTables;
+use super::tables::TileTables;
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -17,17 +17,51 @@ const fn kernel(entry: &'static str) -> Kernel {
         source: include_str!("attention.wgsl"),
         entry,
         operands: &["q", "k", "v", "out", "lse", "dout", "dq", "dk", "dv"],
+        quads: &[],
     }
 }
 
-/// The parameters, in the order of the kernel's struct.
-fn params(offsets: [u32; 9], heads: Heads, rows: u64, tables: VisibilityTables) -> Vec<u32> {
+const fn tiled(entry: &'static str, source: &'static str) -> Kernel {
+    Kernel {
+        stem: "attention_tiles",
+        source,
+        entry,
+        operands: &["q", "k", "v", "out", "lse", "dout", "dq", "dk", "dv"],
+        quads: &["q", "k", "v", "out", "dout", "dq", "dk", "dv"],
+    }
+}
+
+const TILED_FORWARD: &str =
+    concat!(include_str!("attention_tiles.wgsl"), include_str!("attention_tiles_forward.wgsl"));
+const TILED_BACKWARD: &str =
+    concat!(include_str!("attention_tiles.wgsl"), include_str!("attention_tiles_backward.wgsl"));
+
+/// Bytes of workgroup memory of the tiled kernels.
+const TILED_BYTES: u32 = 16 * (544 + 1088) + 4 * 256;
+
+/// Queries of a tile from which on the tiled kernels are worth it, on average.
+const FILLED: u64 = 16;
+
+/// The parameters, in the order of the kernels' structs; the last ones say who sees whom.
+fn params(offsets: [u32; 9], heads: Heads, rows: u64, tables: &[u32]) -> Vec<u32> {
     let scale = 1.0 / f64::from(heads.head_dim).sqrt();
     let mut params = offsets.to_vec();
     params.extend([heads.n_heads, heads.n_kv_heads, heads.head_dim, rows as u32]);
     params.push((scale as f32).to_bits());
-    params.extend([tables.queries, tables.ranges, tables.blocks]);
+    params.extend(tables);
     params
+}
+
+/// Where the lists of tiles begin, and how many halves of tiles there are.
+fn lists(tiles: TileTables) -> [u32; 4] {
+    [tiles.tiles, tiles.blocks, tiles.masks, 2 * tiles.count]
+}
+
+/// Operations of the workgroup with the longest tile, for so many matrix products, fourfold: the tiled kernels
+/// reach about a quarter of the large matrix product's speed.
+fn tiled_cost(tiles: TileTables, heads: Heads, products: u64) -> u64 {
+    let block = 2 * 64 * 64 * u64::from(heads.head_dim);
+    4 * products * block * u64::from(tiles.longest).max(1)
 }
 
 /// Numbers of a row of `count` heads.
@@ -71,6 +105,41 @@ impl Wgpu<'_> {
         })
     }
 
+    /// Whether the tiled kernels can take these operands, none of which may share a buffer with `lse`, and are
+    /// worth it: not for decoding, where a tile would hold one query.
+    fn tiles_pay(&self, slots: &[Slot], lse: Slot, heads: Heads, rows: Rows) -> bool {
+        let tiles = u64::from(self.tables.visibility(rows).by_query.count);
+        let quads = |slot: &Slot| {
+            (slot.offset - self.memory.window(*slot)) % 4 == 0
+                && self.place(*slot) != self.place(lse)
+        };
+        heads.head_dim % 4 == 0
+            && heads.head_dim <= 128
+            && self.gpu.max_workgroup_bytes >= TILED_BYTES
+            && self.tables.count(rows) >= FILLED * tiles
+            && slots.iter().all(quads)
+    }
+
+    fn run_tiled(
+        &mut self,
+        kernel: Kernel,
+        operands: &[(&'static str, Place)],
+        params: &[u32],
+        heads: Heads,
+        (groups, cost): (u64, u64),
+    ) -> Result<()> {
+        self.launch(&Launch {
+            kernel,
+            operands,
+            weight: Source::None,
+            // Quads of channels of a thread.
+            tile: Tile { wx: heads.head_dim.div_ceil(64), ..Tile::default() },
+            params,
+            groups,
+            cost,
+        })
+    }
+
     pub(super) fn run_attention_forward(
         &mut self,
         out: Slot,
@@ -82,7 +151,7 @@ impl Wgpu<'_> {
         let n = self.query_count(q, heads, rows)?;
         let offsets =
             [self.at(q)?, self.at(k)?, self.at(v)?, self.at(out)?, self.at(lse)?, 0, 0, 0, 0];
-        let params = params(offsets, heads, n, self.tables.visibility(rows));
+        let tables = self.tables.visibility(rows);
         let operands = [
             ("q", self.place(q)),
             ("k", self.place(k)),
@@ -90,6 +159,19 @@ impl Wgpu<'_> {
             ("out", self.place(out)),
             ("lse", self.place(lse)),
         ];
+        if self.tiles_pay(&[q, k, v, out], lse, heads, rows) {
+            let tiles = tables.by_query;
+            let params = params(offsets, heads, n, &lists(tiles));
+            let work = (2 * u64::from(tiles.count * heads.n_heads), tiled_cost(tiles, heads, 2));
+            return self.run_tiled(
+                tiled("forward", TILED_FORWARD),
+                &operands,
+                &params,
+                heads,
+                work,
+            );
+        }
+        let params = params(offsets, heads, n, &[tables.queries, tables.ranges, tables.blocks]);
         // Every query may see every key.
         let cost = cost(heads, k.len / width(heads.n_kv_heads, heads));
         let work = (n * u64::from(heads.n_heads), cost);
@@ -125,11 +207,26 @@ impl Wgpu<'_> {
             ("dk", self.place(dk)),
             ("dv", self.place(dv)),
         ];
-        let by_query = params(offsets, heads, n, tables);
-        let by_key = params(offsets, heads, keys, tables);
+        let lists_of = [tables.queries, tables.ranges, tables.blocks];
+        let by_query = params(offsets, heads, n, &lists_of);
+        let by_key = params(offsets, heads, keys, &lists_of);
         let queries = n * u64::from(heads.n_heads);
         let per_query = 2 * cost(heads, keys);
         self.run_attention("backward_delta", &operands, &by_query, (queries, cost(heads, 1)))?;
+        if self.tiles_pay(&[q, k, v, out, dout, dq, dk, dv], lse, heads, rows) {
+            let tiles = tables.by_key;
+            let params_of = params(offsets, heads, keys, &lists(tiles));
+            let group = u64::from(heads.n_heads / heads.n_kv_heads);
+            let groups = 2 * u64::from(tiles.count * heads.n_kv_heads);
+            let work = (groups, group * tiled_cost(tiles, heads, 4));
+            let kernel = tiled("backward_keys", TILED_BACKWARD);
+            self.run_tiled(kernel, &operands, &params_of, heads, work)?;
+            let tiles = tables.by_query;
+            let params_of = params(offsets, heads, n, &lists(tiles));
+            let work = (2 * u64::from(tiles.count * heads.n_heads), tiled_cost(tiles, heads, 3));
+            let kernel = tiled("backward_queries", TILED_BACKWARD);
+            return self.run_tiled(kernel, &operands, &params_of, heads, work);
+        }
         // A key head serves several heads.
         let key_groups = keys * u64::from(heads.n_kv_heads);
         let per_key = 2 * cost(heads, n * u64::from(heads.n_heads / heads.n_kv_heads));

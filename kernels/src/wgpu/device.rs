@@ -10,6 +10,7 @@ use super::adapters::{AdapterReport, adapters, choose, report};
 use super::cache::Cache;
 use super::pipeline::{Key, Pipeline};
 use super::tier::Tier;
+use super::trusted;
 use crate::{Options, Preparing, Progress};
 
 /// The first thing that went wrong on a device, kept until an op can report it.
@@ -17,6 +18,9 @@ type Trouble = Arc<Mutex<Option<String>>>;
 
 /// A submission that takes longer than this is taken for a hang. Software devices are slow, hence so much.
 const HANGS: Duration = Duration::from_secs(300);
+
+/// Kernels of a run, about: what the bar counts towards.
+const USUAL: u64 = 40;
 
 /// Kernels compiled so far.
 #[derive(Default)]
@@ -35,6 +39,9 @@ pub struct Gpu {
     pub(super) max_buffer_bytes: u64,
     pub(super) max_storage_buffers: u32,
     pub(super) max_groups: u32,
+    pub(super) max_workgroup_bytes: u32,
+    /// Edge of the tiles of its matrix instructions; 0: none that kernels here use.
+    pub(super) tile_edge: u32,
     pub(super) name: String,
     tier: Tier,
     trouble: Trouble,
@@ -53,7 +60,7 @@ impl Gpu {
         let list: Vec<AdapterReport> = all.iter().enumerate().map(|(i, a)| report(i, a)).collect();
         let number = choose(&list, wanted.as_deref())?;
         let tier = std::env::var("PADDOCK_WGPU_TIER").ok();
-        let (tier, _) = Tier::choose(&list[number].tiers, tier.as_deref())?;
+        let (tier, _) = list[number].tier(tier.as_deref())?;
         Gpu::request(&all[number], &list[number], tier, options)
     }
 
@@ -62,7 +69,7 @@ impl Gpu {
         let all = adapters();
         let list: Vec<AdapterReport> = all.iter().enumerate().map(|(i, a)| report(i, a)).collect();
         let number = choose(&list, options.device.as_deref())?;
-        let (tier, _) = Tier::choose(&list[number].tiers, Some(&tier.to_string()))?;
+        let (tier, _) = list[number].tier(Some(&tier.to_string()))?;
         Gpu::request(&all[number], &list[number], tier, options)
     }
 
@@ -78,6 +85,7 @@ impl Gpu {
             label: Some("paddock"),
             required_limits: adapter.limits(),
             required_features: tier.features() | cache,
+            experimental_features: trusted::experiments(tier),
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&desc)).map_err(|e| {
@@ -102,6 +110,8 @@ impl Gpu {
             max_binding_bytes: report.max_binding_bytes,
             max_buffer_bytes: report.max_buffer_bytes,
             max_storage_buffers: report.max_storage_buffers,
+            tile_edge: report.tile_edge,
+            max_workgroup_bytes: report.max_workgroup_bytes,
             max_groups: device.limits().max_compute_workgroups_per_dimension,
             name: format!("wgpu {} ({}, {tier})", report.name, report.api),
             tier,
@@ -144,17 +154,28 @@ impl Gpu {
         if let Some(found) = compiled.pipelines.get(key) {
             return found.clone();
         }
+        self.tell(&compiled, true);
         let start = Instant::now();
         let cache = self.cache.as_ref().map(Cache::pipelines);
         let made = Arc::new(Pipeline::compile(&self.device, key, self.tier, cache));
         compiled.pipelines.insert(key.clone(), made.clone());
         compiled.spent += start.elapsed();
-        if let Some(tell) = &self.progress {
-            let what = "compiling kernels for the graphics card";
-            let done = compiled.pipelines.len() as u64;
-            tell(Preparing { what, done, total: None, spent: compiled.spent });
-        }
+        self.tell(&compiled, false);
         made
+    }
+
+    /// Tells how far compiling has come.
+    fn tell(&self, compiled: &Compiled, goes_on: bool) {
+        let Some(tell) = &self.progress else { return };
+        let what = "compiling kernels for the graphics card";
+        let done = compiled.pipelines.len() as u64;
+        tell(Preparing {
+            what,
+            done,
+            total: Some(USUAL.max(done)),
+            spent: compiled.spent,
+            goes_on,
+        });
     }
 
     /// Writes compiled kernels to disk if there are new ones.

@@ -15,6 +15,7 @@ const MASK: Kernel = Kernel {
     source: include_str!("dropout.wgsl"),
     entry: "mask",
     operands: &["out", "inp"],
+    quads: &[],
 };
 
 impl Wgpu<'_> {

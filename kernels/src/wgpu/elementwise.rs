@@ -15,6 +15,7 @@ const fn kernel(entry: &'static str) -> Kernel {
         source: include_str!("elementwise.wgsl"),
         entry,
         operands: &["dst", "a", "b"],
+        quads: &[],
     }
 }
 

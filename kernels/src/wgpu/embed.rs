@@ -9,7 +9,13 @@ use super::pipeline::{Kernel, Tile};
 use super::queue::{Launch, Source};
 
 const fn kernel(entry: &'static str) -> Kernel {
-    Kernel { stem: "embed", source: include_str!("embed.wgsl"), entry, operands: &["out", "dout"] }
+    Kernel {
+        stem: "embed",
+        source: include_str!("embed.wgsl"),
+        entry,
+        operands: &["out", "dout"],
+        quads: &[],
+    }
 }
 
 impl Wgpu<'_> {

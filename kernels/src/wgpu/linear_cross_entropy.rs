@@ -11,13 +11,16 @@ use super::memory::Place;
 use super::pipeline::{Kernel, Tile};
 use super::queue::{Launch, Source};
 
-/// Logits of a chunk, about: 32 MiB keep a card busy and cost little memory.
+/// Logits of a chunk at least: 32 MiB keep a small card busy and cost little memory.
 const CHUNK: u64 = 8 << 20;
 
-/// Scratch for a vocabulary of `vocab` and `kept` rows.
-pub fn scratch_len(vocab: u32, kept: u64) -> u64 {
-    let vocab = u64::from(vocab);
-    vocab * kept.min(CHUNK / vocab).max(1)
+/// At most: 128 MiB give a large card whole tiles.
+const LARGEST_CHUNK: u64 = 32 << 20;
+
+/// Scratch for a vocabulary of `vocab` and `kept` rows, on a device that binds so much at once.
+pub fn scratch_len(vocab: u32, kept: u64, max_binding_bytes: u64) -> u64 {
+    let (vocab, chunk) = (u64::from(vocab), (max_binding_bytes / 16).clamp(CHUNK, LARGEST_CHUNK));
+    vocab * kept.min(chunk / vocab).max(1)
 }
 
 const fn kernel(entry: &'static str) -> Kernel {
@@ -26,6 +29,7 @@ const fn kernel(entry: &'static str) -> Kernel {
         source: include_str!("linear_cross_entropy.wgsl"),
         entry,
         operands: &["logits", "nll", "lse", "best", "coeff"],
+        quads: &[],
     }
 }
 

@@ -6,6 +6,7 @@ use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, Weight, Weights};
 
 use super::device::Gpu;
+use super::tier::Tier;
 
 /// A buffer of numbers that kernels read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,17 +14,26 @@ pub enum Place {
     /// Planned memory: a region, and the first element of it that is bound. (In a kernel's key: which of the
     /// region's windows, counted from 0.)
     Region(Region, u64),
-    /// Partial sums of a reduction over all workgroups ([`PARTIALS`] numbers).
+    /// Partial sums of a reduction over all workgroups ([`PARTIALS`] numbers), twice.
     Partials,
+    /// Sums of a matrix product whose workgroups share tiles ([`SUMS`] numbers).
+    Sums,
 }
 
-/// Numbers in [`Place::Partials`].
+/// Numbers of a reduction in [`Place::Partials`].
 pub const PARTIALS: u64 = 256;
+
+/// Numbers in [`Place::Sums`].
+pub const SUMS: u64 = 1 << 21;
 
 impl Place {
     /// The buffer's name in WGSL.
     pub fn name(self) -> String {
-        let Place::Region(region, window) = self else { return String::from("partials") };
+        let (region, window) = match self {
+            Place::Region(region, window) => (region, window),
+            Place::Partials => return String::from("partials"),
+            Place::Sums => return String::from("sums"),
+        };
         let name = match region {
             Region::Params => "params",
             Region::Grads => "grads",
@@ -41,6 +51,7 @@ impl Place {
         match self {
             Place::Region(region, _) => region as usize,
             Place::Partials => 8,
+            Place::Sums => 9,
         }
     }
 }
@@ -54,12 +65,14 @@ pub struct Part {
     pub rows: u32,
     /// Their bytes, two 16-bit elements a word, padded to whole words.
     pub buffer: wgpu::Buffer,
+    /// The largest exponent of their numbers, for kernels that need it.
+    pub exponent: Option<u32>,
 }
 
 /// All buffers of one back-end.
 pub struct Memory {
-    regions: [Option<wgpu::Buffer>; 9],
-    lens: [u64; 9],
+    regions: [Option<wgpu::Buffer>; 10],
+    lens: [u64; 10],
     /// Parts of each frozen tensor, empty before its first use.
     frozen: Vec<Vec<Part>>,
     /// What downloads go through, as large as the largest so far.
@@ -86,15 +99,16 @@ impl Memory {
     pub fn new(gpu: &Gpu, tensors: usize, max_binding_bytes: u64) -> Memory {
         let mut memory = Memory {
             regions: Default::default(),
-            lens: [0; 9],
+            lens: [0; 10],
             frozen: vec![Vec::new(); tensors],
             staging: None,
             max_binding_bytes: max_binding_bytes / 512 * 512,
             max_buffer_bytes: gpu.max_buffer_bytes,
         };
-        let partials = storage(gpu, "partials", 4 * PARTIALS);
-        memory.regions[Place::Partials.index()] = Some(partials);
-        memory.lens[Place::Partials.index()] = PARTIALS;
+        for (place, len) in [(Place::Partials, 2 * PARTIALS), (Place::Sums, SUMS)] {
+            memory.regions[place.index()] = Some(storage(gpu, &place.name(), 4 * len));
+            memory.lens[place.index()] = len;
+        }
         memory
     }
 
@@ -116,7 +130,8 @@ impl Memory {
             let place = Place::Region(region, 0);
             // The old buffer goes before the new one comes.
             self.regions[place.index()] = None;
-            let bytes = 4 * sizes.len(region).max(4);
+            // Whole quads, for kernels that read four numbers at a time.
+            let bytes = 4 * sizes.len(region).max(4).next_multiple_of(4);
             self.regions[place.index()] = Some(storage(gpu, &place.name(), bytes));
             self.lens[place.index()] = sizes.len(region);
         }
@@ -168,7 +183,7 @@ impl Memory {
         let buffer = self.buffer(place)?;
         let offset = match place {
             Place::Region(_, first) => 4 * first,
-            Place::Partials => 0,
+            Place::Partials | Place::Sums => 0,
         };
         let size = std::num::NonZero::new((buffer.size() - offset).min(self.max_binding_bytes));
         Ok(wgpu::BufferBinding { buffer, offset, size })
@@ -217,7 +232,9 @@ impl Memory {
             let size = (bytes.len() as u64).next_multiple_of(16);
             let buffer = storage(gpu, &view.name, size);
             write(gpu, &buffer, bytes)?;
-            parts.push(Part { first, rows, buffer });
+            let cooperates = gpu.tier() == Tier::Cooperative;
+            let exponent = cooperates.then(|| largest_exponent(bytes, view.dtype));
+            parts.push(Part { first, rows, buffer, exponent });
         }
         Ok(())
     }
@@ -311,6 +328,23 @@ pub fn cut(rows: u32, cols: u32, dtype: Dtype, most: u64) -> Result<Vec<(u32, u3
     Ok(firsts.map(|first| (first, step.min(rows - first))).collect())
 }
 
+/// The exponent (as f32 has it, 255 for what is no finite number) of the largest of a tensor's numbers.
+fn largest_exponent(bytes: &[u8], dtype: Dtype) -> u32 {
+    let halves = || bytes.as_chunks().0.iter().map(|&b| u32::from(u16::from_le_bytes(b)));
+    match dtype {
+        Dtype::F32 => {
+            let words = bytes.as_chunks().0.iter().map(|&b| u32::from_le_bytes(b));
+            words.map(|w| (w >> 23) & 0xff).max().unwrap_or(0)
+        }
+        Dtype::Bf16 => halves().map(|h| (h >> 7) & 0xff).max().unwrap_or(0),
+        Dtype::F16 => match halves().map(|h| (h >> 10) & 0x1f).max().unwrap_or(0) {
+            31 => 255,
+            // Subnormal numbers are below 2^-14.
+            exponent => exponent + 127 - 15,
+        },
+    }
+}
+
 pub(super) fn storage(gpu: &Gpu, label: &str, bytes: u64) -> wgpu::Buffer {
     gpu.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
@@ -358,5 +392,21 @@ mod tests {
             assert_eq!(next, rows);
         }
         assert!(cut(4, 1000, Dtype::F32, 100).is_err());
+    }
+
+    #[test]
+    fn the_largest_exponent_is_found_in_every_type() {
+        let numbers = [0.0f32, -6.5, 0.25, 3.0];
+        let f32s: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let f16s: Vec<u8> =
+            numbers.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
+        let bf16s: Vec<u8> =
+            numbers.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect();
+        for (bytes, dtype) in [(&f32s, Dtype::F32), (&f16s, Dtype::F16), (&bf16s, Dtype::Bf16)] {
+            assert_eq!(largest_exponent(bytes, dtype), 129);
+        }
+        assert_eq!(largest_exponent(&f32::NAN.to_le_bytes(), Dtype::F32), 255);
+        assert_eq!(largest_exponent(&half::f16::INFINITY.to_le_bytes(), Dtype::F16), 255);
+        assert_eq!(largest_exponent(&[], Dtype::Bf16), 0);
     }
 }

@@ -42,6 +42,7 @@ mod rope;
 mod swiglu;
 mod tables;
 mod tier;
+mod trusted;
 
 pub use adapters::{AdapterReport, describe_adapters};
 pub use device::Gpu;
@@ -111,7 +112,11 @@ impl Backend for Wgpu<'_> {
     }
 
     fn scratch_len(&self, config: &Config, capacity: &Capacity) -> u64 {
-        linear_cross_entropy::scratch_len(config.vocab_size, capacity.kept)
+        linear_cross_entropy::scratch_len(
+            config.vocab_size,
+            capacity.kept,
+            self.gpu.max_binding_bytes,
+        )
     }
 
     fn reserve(&mut self, sizes: &RegionSizes) -> Result<()> {

@@ -23,6 +23,9 @@ pub struct Kernel {
     pub entry: &'static str,
     /// The file's operands; those that an entry point leaves out may take any buffer.
     pub operands: &'static [&'static str],
+    /// Those that are read four numbers at a time, and so is the weight if there are any. They share no buffer
+    /// with the others.
+    pub quads: &'static [&'static str],
 }
 
 /// What `weight_at(i)` reads.
@@ -47,6 +50,8 @@ pub struct Tile {
     pub a_k_fast: bool,
     /// Whether B is contiguous along k.
     pub b_k_fast: bool,
+    /// Edge of the device's own tiles, for matrix instructions.
+    pub edge: u32,
 }
 
 /// Names one compiled kernel.
@@ -56,6 +61,7 @@ pub struct Key {
     entry: &'static str,
     source: &'static str,
     operands: Vec<(&'static str, Place)>,
+    quads: &'static [&'static str],
     weight: WeightKind,
     tile: Tile,
 }
@@ -84,15 +90,15 @@ impl Key {
                     |p: &&Place| matches!(p, Place::Region(r, f) if *r == region && *f < first);
                 Place::Region(region, bound.iter().filter(before).count() as u64)
             }
-            Place::Partials => place,
+            Place::Partials | Place::Sums => place,
         };
         let weight = match weight {
             WeightKind::Trained(place) => WeightKind::Trained(ordinal(place)),
             other => other,
         };
         let operands = kernel.operands.iter().zip(places).map(|(&name, p)| (name, ordinal(p)));
-        let (stem, entry, source) = (kernel.stem, kernel.entry, kernel.source);
-        (Key { stem, entry, source, operands: operands.collect(), weight, tile }, bound)
+        let Kernel { stem, entry, source, quads, .. } = *kernel;
+        (Key { stem, entry, source, operands: operands.collect(), quads, weight, tile }, bound)
     }
 
     /// The file's stem.
@@ -118,34 +124,48 @@ impl Key {
 
     /// The whole WGSL text.
     pub fn wgsl(&self, tier: Tier) -> String {
-        let mut text = String::from(
-            "@group(0) @binding(0) var<uniform> p: P;\n\
-             @group(0) @binding(1) var<storage, read> batch: array<u32>;\n",
-        );
+        let mut text = String::new();
+        if self.source.contains("coop_mat") {
+            text += "enable f16;\nenable wgpu_cooperative_matrix;\n";
+        }
+        text += "@group(0) @binding(0) var<uniform> p: P;\n\
+                 @group(0) @binding(1) var<storage, read> batch: array<u32>;\n";
         let mut binding = 2;
         for place in self.places() {
-            let name = place.name();
+            let (name, element) = (place.name(), self.element(place));
             text += &format!(
-                "@group(0) @binding({binding}) var<storage, read_write> {name}: array<f32>;\n"
+                "@group(0) @binding({binding}) var<storage, read_write> {name}: array<{element}>;\n"
             );
             binding += 1;
         }
-        if self.reads_frozen() {
-            text +=
-                &format!("@group(0) @binding({binding}) var<storage, read> frozen: array<u32>;\n");
+        if let WeightKind::Frozen(dtype) = self.weight {
+            let element = match (self.quads.is_empty(), dtype) {
+                (true, _) => "u32",
+                (false, Dtype::F32) => "vec4<u32>",
+                (false, _) => "vec2<u32>",
+            };
+            text += &format!(
+                "@group(0) @binding({binding}) var<storage, read> frozen: array<{element}>;\n"
+            );
         }
-        let Tile { wx, wy, a_k_fast, b_k_fast } = self.tile;
+        let Tile { wx, wy, a_k_fast, b_k_fast, edge } = self.tile;
         if wx > 0 {
             text += &format!(
                 "const WX: u32 = {wx}u;\nconst WY: u32 = {wy}u;\n\
-                 const A_K_FAST: bool = {a_k_fast};\nconst B_K_FAST: bool = {b_k_fast};\n"
+                 const A_K_FAST: bool = {a_k_fast};\nconst B_K_FAST: bool = {b_k_fast};\n\
+                 const TILE: u32 = {edge}u;\n"
             );
         }
-        text += &format!("fn weight_at(i: u32) -> f32 {{ {} }}\n", self.weight_body());
+        text += &match self.quads {
+            [] => format!("fn weight_at(i: u32) -> f32 {{ {} }}\n", self.weight_body()),
+            _ => format!("fn weight_quad(i: u32) -> vec4<f32> {{ {} }}\n", self.quad_body()),
+        };
         text += include_str!("common.wgsl");
-        let source = repeated(self.source);
+        // The device's tiles are squares of 16, as the file has them, or of 8.
+        let own = self.source.replace("coop_mat16x16", &format!("coop_mat{edge}x{edge}"));
+        let source = repeated(&own);
         match tier {
-            Tier::Plain => {
+            Tier::Plain | Tier::Cooperative => {
                 text += include_str!("reduce.wgsl");
                 text + &self.replaced(&source)
             }
@@ -153,6 +173,30 @@ impl Key {
                 text += include_str!("reduce_subgroups.wgsl");
                 text + &self.replaced(&source.replace(LAST_ARGUMENT, SUBGROUP_ARGUMENTS))
             }
+        }
+    }
+
+    /// What a place's buffer is an array of.
+    fn element(&self, place: Place) -> &'static str {
+        let quads = self.operands.iter().any(|(name, p)| *p == place && self.quads.contains(name));
+        let weight = self.weight == WeightKind::Trained(place) && !self.quads.is_empty();
+        if quads || weight { "vec4<f32>" } else { "f32" }
+    }
+
+    /// How number i of a weight's quads is read.
+    fn quad_body(&self) -> String {
+        match self.weight {
+            WeightKind::None => String::from("return vec4<f32>(0.0);"),
+            WeightKind::Trained(place) => format!("return {}[i];", place.name()),
+            WeightKind::Frozen(Dtype::F32) => String::from("return bitcast<vec4<f32>>(frozen[i]);"),
+            WeightKind::Frozen(Dtype::Bf16) => String::from(
+                "let w = frozen[i]; return bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, \
+                 w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u));",
+            ),
+            WeightKind::Frozen(Dtype::F16) => String::from(
+                "let w = frozen[i]; return vec4<f32>(widen_f16(w.x & 0xffffu), \
+                 widen_f16(w.x >> 16u), widen_f16(w.y & 0xffffu), widen_f16(w.y >> 16u));",
+            ),
         }
     }
 

@@ -55,6 +55,8 @@ pub struct WeightPart {
     pub rows: u32,
     /// The first row's first element in the buffer.
     pub at: u32,
+    /// The largest exponent of its numbers, if that was looked for.
+    pub exponent: Option<u32>,
 }
 
 /// One dispatch to record.
@@ -151,7 +153,8 @@ impl Wgpu<'_> {
         let handle = match w.data {
             MatData::Trained(slot) => {
                 let (at, source) = (self.at(slot)?, Source::Trained(self.place(slot)));
-                return Ok(vec![WeightPart { source, first: 0, rows: w.rows, at }]);
+                let exponent = None;
+                return Ok(vec![WeightPart { source, first: 0, rows: w.rows, at, exponent }]);
             }
             MatData::Frozen(handle) => handle,
         };
@@ -163,6 +166,7 @@ impl Wgpu<'_> {
             first: part.first,
             rows: part.rows,
             at: 0,
+            exponent: part.exponent,
         });
         Ok(parts.collect())
     }

@@ -14,6 +14,7 @@ const fn kernel(entry: &'static str) -> Kernel {
         source: include_str!("rms_norm.wgsl"),
         entry,
         operands: &["out", "rstd", "inp", "dinp", "dweight", "dout"],
+        quads: &[],
     }
 }
 
@@ -91,8 +92,8 @@ impl Wgpu<'_> {
             weight: Source::None,
             tile: Tile::default(),
             params: &params,
-            groups: u64::from(dim.div_ceil(64)),
-            cost: 64 * 16 * rows,
+            groups: u64::from(dim.div_ceil(16)),
+            cost: 16 * 16 * rows,
         })
     }
 }

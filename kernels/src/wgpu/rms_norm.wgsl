@@ -62,19 +62,26 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     }
 }
 
-// dweight (C) += Σ_rows dout · x̂: one thread a channel, rows in their order
-@compute @workgroup_size(64)
+// dweight (C) += Σ_rows dout · x̂: 16 channels a workgroup, each by 16 threads, which take every 16th row
+// and then are summed in their order
+@compute @workgroup_size(256)
 fn backward_weight(@builtin(workgroup_id) wid: vec3<u32>,
                    @builtin(num_workgroups) groups: vec3<u32>,
                    @builtin(local_invocation_index) t: u32) {
-    let c = group_index(wid, groups) * 64u + t;
-    if (c >= p.dim) {
-        return;
-    }
+    let c = group_index(wid, groups) * 16u + t % 16u;
     var sum = 0.0;
-    for (var row = 0u; row < p.rows; row = row + 1u) {
-        let at = row * p.dim + c;
-        sum = sum + dout[p.dout_at + at] * (inp[p.inp_at + at] * rstd[p.rstd_at + row]);
+    if (c < p.dim) {
+        for (var row = t / 16u; row < p.rows; row = row + 16u) {
+            let at = row * p.dim + c;
+            sum = sum + dout[p.dout_at + at] * (inp[p.inp_at + at] * rstd[p.rstd_at + row]);
+        }
     }
-    dweight[p.dweight_at + c] = dweight[p.dweight_at + c] + sum;
+    reduced[t] = sum;
+    workgroupBarrier();
+    if (t < 16u && c < p.dim) {
+        for (var other = t + 16u; other < GROUP; other = other + 16u) {
+            sum = sum + reduced[other];
+        }
+        dweight[p.dweight_at + c] = dweight[p.dweight_at + c] + sum;
+    }
 }

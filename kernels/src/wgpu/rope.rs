@@ -13,6 +13,7 @@ const ROTATE: Kernel = Kernel {
     source: include_str!("rope.wgsl"),
     entry: "rotate",
     operands: &["x", "angle"],
+    quads: &[],
 };
 
 impl Wgpu<'_> {

@@ -13,6 +13,7 @@ const fn kernel(entry: &'static str) -> Kernel {
         source: include_str!("swiglu.wgsl"),
         entry,
         operands: &["out", "dgate", "dout", "gate", "up"],
+        quads: &[],
     }
 }
 

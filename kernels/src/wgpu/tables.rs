@@ -2,6 +2,8 @@
 
 use paddock_core::batch::{Batch, Rows, Visibility};
 
+use crate::attention_tiles::{Tiles, by_key, by_query};
+
 /// Where the tables of one [`Visibility`] begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct VisibilityTables {
@@ -13,6 +15,25 @@ pub struct VisibilityTables {
     pub blocks: u32,
     /// How many keys have an entry in `blocks`.
     pub keys: u32,
+    /// The same relation as tiles of queries.
+    pub by_query: TileTables,
+    /// And as tiles of keys.
+    pub by_key: TileTables,
+}
+
+/// Where the lists of [`Tiles`] begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TileTables {
+    /// The tiles.
+    pub tiles: u32,
+    /// Their blocks.
+    pub blocks: u32,
+    /// Masks of blocks.
+    pub masks: u32,
+    /// How many tiles.
+    pub count: u32,
+    /// How many blocks the longest of them has.
+    pub longest: u32,
 }
 
 /// Where each table begins.
@@ -119,7 +140,20 @@ fn visibility(words: &mut Vec<u32>, v: &Visibility) -> VisibilityTables {
             blocks[2 * key as usize + 1] = b.q_end;
         }
     }
-    VisibilityTables { queries, ranges, blocks: put(words, blocks.into_iter()), keys }
+    let blocks = put(words, blocks.into_iter());
+    let by_query = tiles(words, &by_query(v));
+    let by_key = tiles(words, &by_key(v, keys));
+    VisibilityTables { queries, ranges, blocks, keys, by_query, by_key }
+}
+
+fn tiles(words: &mut Vec<u32>, tiles: &Tiles) -> TileTables {
+    TileTables {
+        tiles: put(words, tiles.tiles.iter().flatten().copied()),
+        blocks: put(words, tiles.entries.iter().flatten().copied()),
+        masks: put(words, tiles.masks.iter().flat_map(|&m| [m as u32, (m >> 32) as u32])),
+        count: tiles.tiles.len() as u32,
+        longest: tiles.tiles.iter().map(|tile| tile[3]).max().unwrap_or(0),
+    }
 }
 
 /// Rows ordered by token, and where each distinct token's rows begin (and the last end).

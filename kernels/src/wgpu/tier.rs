@@ -13,32 +13,77 @@ pub enum Tier {
     /// Sums and maxima over a workgroup by subgroup instructions. On the one card where both were measured
     /// (an H200) it is slower than the plain tier, so it is taken on request only.
     Subgroups,
+    /// Large matrix products by the card's matrix instructions: operands are scaled and rounded to f16, sums
+    /// are f32. The rest is the plain tier's.
+    Cooperative,
 }
+
+/// What an adapter has that tiers ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// Its features.
+    pub features: wgpu::Features,
+    /// The smallest and the largest subgroup.
+    pub subgroups: [u32; 2],
+    /// Edge of the tiles of f16 that its matrix instructions multiply and add in f32: 16, 8, or 0 for none.
+    pub tile_edge: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+}
+
+/// Workgroup memory of the cooperative tier's matrix product.
+const COOPERATIVE_BYTES: u32 = 30 << 10;
 
 impl Tier {
     /// All, the plainest first.
-    pub const ALL: [Tier; 2] = [Tier::Plain, Tier::Subgroups];
+    pub const ALL: [Tier; 3] = [Tier::Plain, Tier::Subgroups, Tier::Cooperative];
 
     /// What the device must be asked for.
     pub fn features(self) -> wgpu::Features {
         match self {
             Tier::Plain => wgpu::Features::empty(),
             Tier::Subgroups => wgpu::Features::SUBGROUP,
+            Tier::Cooperative => {
+                wgpu::Features::SUBGROUP
+                    | wgpu::Features::SHADER_F16
+                    | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+            }
         }
     }
 
-    /// What an adapter with these features and subgroup sizes can run. Subgroups of at least four: the sums of
-    /// a workgroup's subgroups must fit the array that the plain kernels reduce in.
-    pub fn offered(features: wgpu::Features, smallest_subgroup: u32) -> Vec<Tier> {
+    /// What an adapter can run. Subgroups of at least four: the sums of a workgroup's subgroups must fit the
+    /// array that the plain kernels reduce in. Of 8 (16 for the larger tiles) to 32 where they cooperate: the kernel
+    /// needs four of them in 128 threads, and has a tile of memory for each.
+    pub fn offered(offer: Offer) -> Vec<Tier> {
+        let [smallest, largest] = offer.subgroups;
         let can = |tier: &Tier| {
-            features.contains(tier.features()) && (*tier == Tier::Plain || smallest_subgroup >= 4)
+            let fits = match tier {
+                Tier::Plain => true,
+                Tier::Subgroups => smallest >= 4,
+                Tier::Cooperative => {
+                    offer.tile_edge > 0
+                        && offer.workgroup_bytes >= COOPERATIVE_BYTES
+                        && smallest >= offer.tile_edge
+                        && largest <= 32
+                }
+            };
+            fits && offer.features.contains(tier.features())
         };
         Tier::ALL.into_iter().filter(can).collect()
     }
 
-    /// The one named by the environment variable PADDOCK_WGPU_TIER, else the plain one, and why.
-    pub fn choose(offered: &[Tier], wanted: Option<&str>) -> Result<(Tier, &'static str)> {
-        let Some(wanted) = wanted else { return Ok((Tier::Plain, "the fastest where measured")) };
+    /// The one named by the environment variable PADDOCK_WGPU_TIER, else matrix instructions where a card has
+    /// them, else the plain one; and why.
+    pub fn choose(
+        offered: &[Tier],
+        software: bool,
+        wanted: Option<&str>,
+    ) -> Result<(Tier, &'static str)> {
+        let Some(wanted) = wanted else {
+            let cooperates = offered.contains(&Tier::Cooperative) && !software;
+            let tier = if cooperates { Tier::Cooperative } else { Tier::Plain };
+            return Ok((tier, "the fastest where measured"));
+        };
         let tier: Tier = wanted.parse()?;
         if !offered.contains(&tier) {
             let names: Vec<String> = offered.iter().map(ToString::to_string).collect();
@@ -56,6 +101,7 @@ impl fmt::Display for Tier {
         f.write_str(match self {
             Tier::Plain => "plain",
             Tier::Subgroups => "subgroups",
+            Tier::Cooperative => "cooperative",
         })
     }
 }
@@ -77,14 +123,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plain_tier_is_chosen_unless_another_is_named() {
-        let plain = Tier::offered(wgpu::Features::empty(), 32);
+    fn the_fastest_tier_is_chosen_unless_another_is_named() {
+        let offer = Offer {
+            features: wgpu::Features::empty(),
+            subgroups: [32, 32],
+            tile_edge: 0,
+            workgroup_bytes: 48 << 10,
+        };
+        let plain = Tier::offered(offer);
         assert_eq!(plain, [Tier::Plain]);
-        assert_eq!(Tier::offered(wgpu::Features::SUBGROUP, 2), [Tier::Plain]);
-        let all = Tier::offered(wgpu::Features::SUBGROUP, 8);
-        assert_eq!(Tier::choose(&all, None).map(|c| c.0), Ok(Tier::Plain));
-        assert_eq!(Tier::choose(&all, Some("subgroups")).map(|c| c.0), Ok(Tier::Subgroups));
-        assert!(Tier::choose(&plain, Some("subgroups")).is_err());
-        assert!(Tier::choose(&all, Some("fast")).is_err());
+        let offer = Offer { features: Tier::Subgroups.features(), ..offer };
+        assert_eq!(Tier::offered(Offer { subgroups: [2, 2], ..offer }), [Tier::Plain]);
+        let two = Tier::offered(offer);
+        assert_eq!(two, [Tier::Plain, Tier::Subgroups]);
+        let offer = Offer { features: Tier::Cooperative.features(), tile_edge: 16, ..offer };
+        assert_eq!(Tier::offered(offer), Tier::ALL);
+        assert_eq!(Tier::offered(Offer { subgroups: [32, 64], ..offer }), two);
+        assert_eq!(Tier::offered(Offer { workgroup_bytes: 16384, ..offer }), two);
+        assert_eq!(Tier::offered(Offer { tile_edge: 0, ..offer }), two);
+        let chosen = |offered: &[Tier], software, wanted| {
+            Tier::choose(offered, software, wanted).map(|c| c.0)
+        };
+        assert_eq!(chosen(&Tier::ALL, false, None), Ok(Tier::Cooperative));
+        assert_eq!(chosen(&Tier::ALL, true, None), Ok(Tier::Plain));
+        assert_eq!(chosen(&two, false, None), Ok(Tier::Plain));
+        assert_eq!(chosen(&two, true, Some("subgroups")), Ok(Tier::Subgroups));
+        assert!(Tier::choose(&plain, false, Some("subgroups")).is_err());
+        assert!(Tier::choose(&two, false, Some("fast")).is_err());
     }
 }
