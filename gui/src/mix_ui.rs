@@ -4,7 +4,7 @@ use eframe::egui::{DragValue, Label, RichText, Ui};
 
 use crate::app::App;
 use crate::mix::trained;
-use crate::parts::{card, hint, named, plain};
+use crate::parts::{card, hint, named};
 use crate::theme::palette;
 
 /// The card.
@@ -25,7 +25,9 @@ pub fn mix_ui(app: &mut App, ui: &mut Ui) {
         for (i, chosen) in list.iter_mut().enumerate() {
             let name = chosen.short().to_string();
             ui.horizontal(|ui| {
-                if plain(ui, "Remove", None) {
+                let remove = ui.button("Remove");
+                named(&remove, &format!("Remove {name}"));
+                if remove.clicked() {
                     gone = Some(i);
                 }
                 ui.add(Label::new(RichText::new(&name).strong()).truncate());

@@ -52,8 +52,18 @@ pub struct Studio {
     /// What comes of it.
     pub tried: Work<Tried>,
     /// The model's tokenizer, for templates that are the model's own.
-    tokenizer: Option<Arc<Tokenizer>>,
+    tokenizer: Words,
     asked: Option<Asked>,
+}
+
+/// A tokenizer, of which there is nothing to show.
+#[derive(Default)]
+struct Words(Option<Arc<Tokenizer>>);
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "a tokenizer" } else { "no tokenizer" })
+    }
 }
 
 /// What was tried: name, text, choices, fields, row, table, tokenizer.
@@ -62,7 +72,7 @@ type Asked = (String, String, String, BTreeMap<String, String>, [usize; 3]);
 impl Studio {
     /// Looks at a template.
     pub fn choose(&mut self, name: &str) -> anyhow::Result<()> {
-        let template = named(name, self.tokenizer.as_deref())?;
+        let template = named(name, self.tokenizer.0.as_deref())?;
         let text = source(&template);
         self.fields = template.columns.fields.clone();
         self.editable = text.is_some();
@@ -97,7 +107,7 @@ impl Studio {
     /// The template as it stands in the editor.
     pub fn template(&self) -> anyhow::Result<Template> {
         if !self.editable {
-            return named(&self.chosen, self.tokenizer.as_deref());
+            return named(&self.chosen, self.tokenizer.0.as_deref());
         }
         let mut template = written(&self.name, &self.jinja, &self.choices);
         template.columns.fields = self.fields.clone();
@@ -127,7 +137,7 @@ impl Studio {
         }
         self.shelf.poll();
         self.tried.poll();
-        self.tokenizer = tokenizer.map(Arc::clone);
+        self.tokenizer.0 = tokenizer.map(Arc::clone);
         if self.chosen.is_empty() && self.jinja.is_empty() {
             return;
         }

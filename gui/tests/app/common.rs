@@ -11,7 +11,7 @@ use paddock_gui::engine::{Engine, Flags};
 use tempfile::TempDir;
 
 /// The longest that anything may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(25);
 /// Pixels of a picture that may differ: letters are drawn a little differently by other drivers.
 const DIFFERENT_PIXELS: usize = 900;
 

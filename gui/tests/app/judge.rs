@@ -115,7 +115,7 @@ fn several_templates_are_mixed_and_one_is_kept_for_judging() {
     for (name, button) in [
         ("terse", "Use this template"),
         ("question_after", "Use it beside the others"),
-        ("thumbs", "Keep it to judge by"),
+        ("weigh_up", "Keep it to judge by"),
     ] {
         visit.press("Template");
         visit.harness.state_mut().studio.search = format!("sentiment/{name}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::common::{USUAL, Visit};
 use crate::screens;
 use paddock_gui::app::Screen;
+use paddock_gui::evaluate::Measure;
 use paddock_gui::train::{command, config};
 
 /// The reviews as a spreadsheet of one's own.
@@ -65,7 +66,8 @@ fn a_split_is_frozen_and_used_by_runs_and_their_evaluation() {
     assert!(evaluate.data.ends_with("test.jsonl") && !evaluate.held_out, "{evaluate:?}");
     // The rows that it watched are known too.
     assert!(evaluate.knows_held_out);
-    visit.harness.state_mut().evaluate.limit = 8;
+    let evaluate = &mut visit.harness.state_mut().evaluate;
+    (evaluate.limit, evaluate.measure) = (8, Measure::Labels);
     visit.press("The rows that this run held out");
     visit.press("Ask both");
     visit.wait("an end", |h| !h.state().evaluate.work.busy());
