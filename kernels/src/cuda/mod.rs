@@ -53,7 +53,7 @@ mod trouble;
 mod wait;
 
 pub use device::Gpu;
-pub use machine::{DeviceReport, available, describe_devices, why_not};
+pub use machine::{DeviceReport, available, cards, describe_devices, why_not};
 pub use profile::Line;
 
 use convert::Half;
