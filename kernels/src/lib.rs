@@ -13,7 +13,6 @@ use paddock_core::error::{Error, Result};
 use paddock_core::reference::Reference;
 use paddock_core::weights::Weights;
 
-#[path = "cuda/attention_tiles.rs"]
 mod attention_tiles;
 pub mod cpu;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
