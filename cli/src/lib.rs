@@ -6,6 +6,7 @@
 pub mod bundled;
 pub mod commands;
 pub mod data;
+pub mod devices;
 pub mod error;
 pub mod eval;
 pub mod generate;

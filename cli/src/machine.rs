@@ -1,7 +1,5 @@
 //! What this machine can do, in words and numbers.
 
-use crate::run::config::BackendChoice;
-
 /// The machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
@@ -11,20 +9,13 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Memory that is free now.
     pub memory_free_bytes: u64,
-    /// What runs can compute on.
-    pub computes_on: Vec<String>,
 }
 
 impl Machine {
     /// Looks at the machine.
     pub fn look() -> Machine {
         let (memory_bytes, memory_free_bytes) = memory();
-        Machine {
-            processor: paddock_kernels::describe_machine(),
-            memory_bytes,
-            memory_free_bytes,
-            computes_on: vec![BackendChoice::Cpu.name().to_string()],
-        }
+        Machine { processor: paddock_kernels::describe_machine(), memory_bytes, memory_free_bytes }
     }
 }
 

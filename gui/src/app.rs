@@ -100,7 +100,7 @@ impl App {
         self.poll_dialog(ctx);
         self.model.poll(ctx);
         let tokenizer = self.model.tokenizer().cloned();
-        self.data.poll(ctx, tokenizer.as_ref());
+        self.data.poll(ctx, &self.engine, tokenizer.as_ref());
         if self.screen == Screen::Template {
             let table = self.data.table().cloned();
             self.studio.poll(ctx, table.as_ref(), self.data.row, tokenizer.as_ref());
@@ -108,6 +108,9 @@ impl App {
         self.evaluate.poll();
         if self.screen == Screen::Home {
             self.home.poll(ctx, &self.engine);
+        }
+        if self.screen == Screen::Train {
+            self.home.poll_devices(ctx, &self.engine);
         }
         if self.screen == Screen::Train && self.data.missing().is_none() {
             let flags = self.flags();
@@ -252,6 +255,8 @@ impl App {
     pub fn flags(&self) -> Flags {
         let mut flags: Flags = vec![("model".to_string(), self.model.name.clone())];
         flags.extend(self.data.flags());
+        // What is typed among all settings wins.
+        flags.retain(|(key, _)| !self.train.changed.contains_key(key));
         let parameters = self.model.facts.done().map_or(0, |facts| facts.parameters);
         flags.extend(self.train.flags(parameters));
         flags
@@ -282,6 +287,14 @@ impl App {
         self.launch(ctx, &out, &flags, false);
     }
 
+    /// Settings like those of the run that is open, but with a third of its learning rate.
+    pub fn smaller_steps(&mut self) {
+        let overview = self.run.as_ref().and_then(|run| Overview::of(&run.out));
+        if let Some(lr) = overview.and_then(|overview| overview.config.lr) {
+            self.train.changed.insert("lr".to_string(), format!("{:.1e}", lr / 3.0));
+        }
+    }
+
     /// Goes on with the run that is open.
     pub fn resume_run(&mut self, ctx: &Context) {
         let Some(out) = self.run.as_ref().map(|run| run.out.clone()) else { return };
@@ -309,7 +322,8 @@ impl App {
     /// Begins talking with the result of the run.
     pub fn open_chat(&mut self, ctx: &Context) {
         let (Some(run), Ok(tuned)) = (&self.run, self.result()) else { return };
-        self.chat.open(ctx, run.out.clone(), &tuned, run.base.as_deref());
+        let base = run.base.as_deref();
+        self.chat.open(ctx, run.out.clone(), &tuned, base, &run.machine);
     }
 
     /// Writes the curves of the run as a file; the ending of its name says what it is.
@@ -323,19 +337,13 @@ impl App {
         }
     }
 
-    /// Of a run's own rows, those that it never trained on, where it has such.
     fn prepare_evaluate(&mut self) {
         let Some(run) = &self.run else { return };
         if self.evaluate.run == run.out {
             return;
         }
         let config = Overview::of(&run.out).map(|overview| overview.config);
-        let data = config.and_then(|c| c.test.or_else(|| c.data.first().cloned()));
-        self.evaluate = Evaluate {
-            run: run.out.clone(),
-            data: data.unwrap_or_default(),
-            ..Evaluate::default()
-        };
+        self.evaluate = Evaluate::of_run(&run.out, config);
     }
 
     fn prepare_export(&mut self) {

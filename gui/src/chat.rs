@@ -111,13 +111,16 @@ impl Talker {
         title: &str,
         model: Tuned,
         template_from: Option<PathBuf>,
+        machine: Machine,
     ) -> Talker {
         let shared = Arc::new(Shared::default());
         let (ask, questions) = channel();
         std::thread::spawn({
             let (shared, ctx) = (Arc::clone(&shared), ctx.clone());
             move || {
-                if let Err(error) = speak(&model, template_from, &questions, &shared, &ctx) {
+                if let Err(error) =
+                    speak(&model, template_from, &machine, &questions, &shared, &ctx)
+                {
                     shared.set(State::Failed(sentence(&error)));
                 }
                 ctx.request_repaint();
@@ -179,13 +182,14 @@ impl Shared {
 fn speak(
     tuned: &Tuned,
     template_from: Option<PathBuf>,
+    machine: &Machine,
     questions: &Receiver<Question>,
     shared: &Shared,
     ctx: &Context,
 ) -> anyhow::Result<()> {
     let opened = Opened::open(&tuned.model, tuned.adapter.as_deref())?;
     let template = conversation_template(&opened, template_from.as_deref(), None)?;
-    let mut voice = Voice::new(&opened, &Machine::default(), None)?;
+    let mut voice = Voice::new(&opened, machine, None)?;
     shared.set(State::Ready(template.name.clone()));
     ctx.request_repaint();
     while let Ok(question) = questions.recv() {
@@ -255,16 +259,35 @@ pub struct Chat {
 
 impl Chat {
     /// Talks with the result of a run; the base model is read when it is compared with.
-    pub fn open(&mut self, ctx: &Context, run: PathBuf, tuned: &Tuned, base: Option<&str>) {
+    pub fn open(
+        &mut self,
+        ctx: &Context,
+        run: PathBuf,
+        tuned: &Tuned,
+        base: Option<&str>,
+        machine: &Machine,
+    ) {
         let template = tuned.adapter.clone().unwrap_or_else(|| PathBuf::from(&tuned.model));
         if self.run != run || self.talkers.is_empty() {
-            let talker = Talker::load(ctx, "Tuned model", tuned.clone(), Some(template.clone()));
+            let talker = Talker::load(
+                ctx,
+                "Tuned model",
+                tuned.clone(),
+                Some(template.clone()),
+                machine.clone(),
+            );
             let (compare, sampling, sure) = (self.compare, self.sampling, self.sure);
             *self = Chat { run, talkers: vec![talker], compare, sampling, sure, ..Chat::default() };
         }
         if let (true, 1, Some(base)) = (self.compare, self.talkers.len(), base) {
             let base = Tuned { model: base.to_string(), adapter: None };
-            self.talkers.push(Talker::load(ctx, "Base model", base, Some(template)));
+            self.talkers.push(Talker::load(
+                ctx,
+                "Base model",
+                base,
+                Some(template),
+                machine.clone(),
+            ));
         }
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use eframe::egui::Context;
 use paddock_cli::bundled;
+use paddock_cli::data::shelf::named;
 use paddock_cli::data::show::{Piece, pieces, short};
 use paddock_cli::data::table::{Columns, Table, suggest};
 use paddock_cli::run::config::Layers;
-use paddock_cli::train::reader::{named_template, template_for};
+use paddock_cli::train::reader::template_for;
 use paddock_datasets::encode::encode;
 use paddock_datasets::inspect::{Inspection, Lens, inspect, of_rows};
 use paddock_datasets::prepare::Progress;
@@ -17,11 +18,15 @@ use paddock_datasets::record::{Record, scalar_text};
 use paddock_datasets::template::Template;
 use paddock_datasets::tokenizer::Tokenizer;
 
-use crate::engine::Flags;
+use crate::engine::{Engine, Flags};
+use crate::mix::{self, Chosen};
+use crate::split::Split;
 use crate::task::{Pulse, Work};
 
 /// Rows that the table shows at most; a run uses all.
 pub const MOST_ROWS: usize = 200_000;
+/// Stands for the number of rows of a file that is longer than the table.
+const MANY: u64 = 10_000_000;
 /// Characters of a cell that are looked at when it is drawn.
 const CELL: usize = 160;
 
@@ -34,6 +39,8 @@ pub struct Opened {
     pub table: Arc<Table>,
     /// The columns guessed.
     pub guess: Columns,
+    /// Settings that name the rows to judge by, where they come along with built-in data.
+    pub own: Flags,
 }
 
 /// A row as the model sees it.
@@ -58,8 +65,10 @@ pub struct Data {
     pub asked: String,
     /// Which column fills which field.
     pub columns: Columns,
-    /// The template's name; none: what the columns call for.
-    pub template: Option<String>,
+    /// The templates in use; none: what the columns call for.
+    pub chosen: Vec<Chosen>,
+    /// Rows to watch and to judge by.
+    pub split: Split,
     /// Text that rows must contain to be shown.
     pub search: String,
     /// Rows that contain it.
@@ -96,7 +105,8 @@ impl Data {
             // Labels show in the first few thousand rows.
             let head = &table.rows[..table.rows.len().min(4_000)];
             let guess = suggest(&table.detected, &of_rows(head)?);
-            Ok(Opened { name, table: Arc::new(table), guess })
+            let own = brought(&name)?;
+            Ok(Opened { name, table: Arc::new(table), guess, own })
         });
     }
 
@@ -108,38 +118,64 @@ impl Data {
     /// Settings of a run that follow from this screen.
     pub fn flags(&self) -> Flags {
         let mut flags = Flags::new();
-        if let Some(opened) = self.opened.done() {
-            flags.push(("data".into(), opened.name.clone()));
-            if opened.table.bad.total > 0 {
-                flags.push(("skip_bad".into(), "true".into()));
-            }
+        let Some(opened) = self.opened.done() else { return flags };
+        if opened.table.bad.total > 0 {
+            flags.push(("skip_bad".into(), "true".into()));
         }
-        if let Some(template) = &self.template {
-            flags.push(("template".into(), template.clone()));
+        let columns = self.mapping();
+        let most = if opened.table.more { MANY } else { opened.table.rows.len() as u64 };
+        flags.extend(mix::flags(&self.chosen, self.sides(opened), &columns, most));
+        if let Some(name) = self.stated() {
+            flags.push(("template".into(), name));
         }
-        flags.extend(self.mapping());
+        let pair =
+            |(field, column): (String, String)| ("columns".into(), format!("{field}={column}"));
+        flags.extend(columns.into_iter().map(pair));
         flags
     }
 
-    /// Columns that a run has to be told, because it would not take them by itself.
-    fn mapping(&self) -> Flags {
-        let Some(opened) = self.opened.done() else { return Flags::new() };
-        if self.by_name() {
-            return Flags::new();
+    /// Settings that name the rows of each side.
+    fn sides(&self, opened: &Opened) -> Flags {
+        if let Some(used) = &self.split.used {
+            return used.kept.flags();
         }
-        let own = Template::for_layout(&opened.table.detected).is_some();
-        if own && self.columns == opened.guess && self.template.is_none() {
-            return Flags::new();
+        let mut sides: Flags = vec![("data".into(), opened.name.clone())];
+        if !mix::plain(&self.chosen) {
+            // With a mixture they do not come by themselves.
+            sides.extend(opened.own.iter().cloned());
         }
-        let pair = |(field, column): (&String, &String)| {
-            ("columns".to_string(), format!("{field}={column}"))
-        };
-        self.columns.iter().map(pair).collect()
+        sides
     }
 
-    /// Whether the template names its columns itself.
+    /// The layout's own template by its name, where the files of a split do not tell the layout any more.
+    fn stated(&self) -> Option<String> {
+        let opened = self.opened.done().filter(|_| self.chosen.is_empty() && self.lost_layout())?;
+        let template = Template::for_layout(&opened.table.detected)?;
+        Template::BUILT_IN.contains(&template.name.as_str()).then_some(template.name)
+    }
+
+    fn lost_layout(&self) -> bool {
+        self.split.used.as_ref().is_some_and(|used| !used.same_layout)
+    }
+
+    /// The first template that is trained with.
+    pub fn template(&self) -> Option<&str> {
+        mix::trained(&self.chosen).next().map(|chosen| chosen.name.as_str())
+    }
+
+    /// Columns that a run has to be told, because it would not take them by itself.
+    fn mapping(&self) -> Columns {
+        let Some(opened) = self.opened.done().filter(|_| !self.by_name()) else {
+            return Columns::new();
+        };
+        let own = Template::for_layout(&opened.table.detected).is_some();
+        let usual = self.columns == opened.guess && self.chosen.is_empty() && !self.lost_layout();
+        if own && usual { Columns::new() } else { self.columns.clone() }
+    }
+
+    /// Whether all templates name their columns themselves.
     fn by_name(&self) -> bool {
-        self.template.as_deref().is_some_and(|name| !Template::BUILT_IN.contains(&name))
+        self.template().is_some() && self.chosen.iter().all(Chosen::by_name)
     }
 
     /// What is missing before a run can use the rows, in words.
@@ -164,12 +200,14 @@ impl Data {
     }
 
     /// Takes over what workers have finished, and starts what is due. `model` is the tokenizer in use.
-    pub fn poll(&mut self, ctx: &Context, model: Option<&Arc<Tokenizer>>) {
+    pub fn poll(&mut self, ctx: &Context, engine: &Engine, model: Option<&Arc<Tokenizer>>) {
         if self.opened.poll()
             && let Some(opened) = self.opened.done()
         {
             self.columns = opened.guess.clone();
+            self.split.look(ctx, engine, opened);
         }
+        self.split.poll();
         self.hits.poll();
         self.preview.poll();
         self.found.poll();
@@ -196,7 +234,7 @@ impl Data {
     fn mapped(&self) -> bool {
         let both = ["prompt", "answer"].iter().all(|field| self.columns.contains_key(*field));
         let own = self.table().is_some_and(|t| Template::for_layout(&t.detected).is_some());
-        both || own || self.template.is_some()
+        both || own || self.template().is_some()
     }
 
     fn search(&mut self, ctx: &Context, table: &Arc<Table>) {
@@ -250,9 +288,23 @@ fn head(text: &str) -> &str {
     &text[..end]
 }
 
-fn template(table: &Table, flags: &Flags) -> anyhow::Result<Template> {
+/// Rows to watch and to judge by that built-in data bring along.
+fn brought(name: &str) -> anyhow::Result<Flags> {
+    let Some(built_in) = name.strip_prefix(bundled::PREFIX) else { return Ok(Flags::new()) };
+    let data = bundled::data(built_in)?;
+    let sides = [("validation", data.validation), ("test", data.test)];
+    let named = sides.into_iter().filter_map(|(key, path)| Some((key, path?)));
+    Ok(named.map(|(key, path)| (key.to_string(), path.display().to_string())).collect())
+}
+
+fn template(
+    table: &Table,
+    flags: &Flags,
+    tokenizer: Option<&Tokenizer>,
+) -> anyhow::Result<Template> {
     let (config, _) = Layers::new().flags(flags)?.build()?;
-    let named = config.template.as_deref().map(named_template).transpose()?;
+    let by_name = |name| named(name, tokenizer);
+    let named = config.template.as_deref().map(by_name).transpose()?;
     template_for(&config.columns, &table.path, named, &table.detected)
 }
 
@@ -262,7 +314,7 @@ fn preview(
     flags: &Flags,
     tokenizer: Option<&Tokenizer>,
 ) -> anyhow::Result<Preview> {
-    let rendered = template(table, flags)?.render(&table.rows[row])?;
+    let rendered = template(table, flags, tokenizer)?.render(&table.rows[row])?;
     let pieces = pieces(tokenizer, &rendered)?;
     let (mut tokens, mut trained) = (0, 0);
     if let Some(tokenizer) = tokenizer {
@@ -279,7 +331,7 @@ fn look(
     tokenizer: Option<&Tokenizer>,
     pulse: &Pulse,
 ) -> anyhow::Result<Inspection> {
-    let template = template(table, flags)?.compile()?;
+    let template = template(table, flags, tokenizer)?.compile()?;
     let options = ReadOptions { skip_bad: true, ..ReadOptions::default() };
     let lens = Lens { template: Some(&template), tokenizer };
     Ok(inspect(&table.path, &options, lens, &mut Reading(pulse))?.1)

@@ -1,7 +1,7 @@
 //! The rows: table, columns, one row as the model sees it, problems, lengths.
 
 use eframe::egui::{
-    Color32, ComboBox, FontId, Label, RichText, ScrollArea, Sense, TextEdit, TextStyle, Ui,
+    Color32, ComboBox, FontId, Label, RichText, ScrollArea, Sense, Stroke, TextEdit, TextStyle, Ui,
     text::LayoutJob, text::TextFormat, vec2,
 };
 use paddock_cli::data::show::{Piece, visible};
@@ -10,7 +10,9 @@ use paddock_datasets::report::Counted;
 use crate::app::App;
 use crate::data::{Data, MOST_ROWS};
 use crate::dialog::{Ask, Dialog};
+use crate::mix::Chosen;
 use crate::parts::{Tone, busy, card, empty, hint, named, notice, page, plain, primary, split};
+use crate::split_ui::split_ui;
 use crate::table_ui::table_ui;
 use crate::task::Work;
 use crate::theme::{Palette, palette};
@@ -100,6 +102,7 @@ fn lesson_ui(app: &mut App, ui: &mut Ui) {
     mapping_ui(&mut app.data, ui);
     preview_ui(app, ui);
     problems_ui(app, ui);
+    split_ui(app, ui);
 }
 
 /// What each part of a lesson is called, and what it is.
@@ -154,9 +157,12 @@ const TEMPLATES: [(Option<&str>, &str, &str); 3] = [
 ];
 
 fn template_ui(data: &mut Data, ui: &mut Ui) {
-    let now = TEMPLATES.iter().find(|(name, ..)| *name == data.template.as_deref());
-    let shown = now.map_or(data.template.as_deref().unwrap_or_default(), |(_, words, _)| words);
-    let shown = shown.to_string();
+    let now = TEMPLATES.iter().find(|(name, ..)| *name == data.template());
+    let shown = match (now, &data.chosen[..]) {
+        (_, [_, _, ..]) => format!("{} templates", data.chosen.len()),
+        (Some((_, words, _)), _) => (*words).to_string(),
+        (None, list) => list.first().map_or(String::new(), |chosen| chosen.short().to_string()),
+    };
     ui.horizontal(|ui| {
         ui.allocate_ui(vec2(150.0, 22.0), |ui| {
             ui.set_min_width(150.0);
@@ -165,9 +171,9 @@ fn template_ui(data: &mut Data, ui: &mut Ui) {
         let combo = ComboBox::from_id_salt("template").selected_text(shown).width(170.0).truncate();
         let combo = combo.show_ui(ui, |ui| {
             for (value, words, about) in TEMPLATES {
-                let chosen = data.template.as_deref() == value;
+                let chosen = data.template() == value;
                 if ui.selectable_label(chosen, words).on_hover_text(about).clicked() {
-                    data.template = value.map(str::to_string);
+                    data.chosen = value.map(Chosen::new).into_iter().collect();
                 }
             }
         });
@@ -175,7 +181,7 @@ fn template_ui(data: &mut Data, ui: &mut Ui) {
     });
     hint(
         ui,
-        "The template: the words around question and answer. Chat and export use the same one.",
+        "The template: the words around question and answer. Chat and export use the same one. More of them, and several at once, under Template.",
     );
 }
 
@@ -197,7 +203,7 @@ fn preview_ui(app: &mut App, ui: &mut Ui) {
             Work::Failed(why) => notice(ui, Tone::Bad, why.clone()),
             Work::Done(preview) => {
                 let size = TextStyle::Body.resolve(ui.style());
-                let job = painted(&preview.pieces, p, &size);
+                let job = painted(&preview.pieces, p, &size, false);
                 ScrollArea::vertical().id_salt("preview").max_height(210.0).show(ui, |ui| {
                     ui.set_min_width(ui.available_width());
                     ui.add(Label::new(job).wrap().selectable(true));
@@ -218,18 +224,26 @@ fn preview_ui(app: &mut App, ui: &mut Ui) {
     });
 }
 
-/// The pieces of a row in their colours.
-pub fn painted(pieces: &[Piece], p: &Palette, size: &FontId) -> LayoutJob {
+/// The pieces of a row in their colours; every other one underlined where single tokens are to be told apart.
+pub fn painted(pieces: &[Piece], p: &Palette, size: &FontId, single: bool) -> LayoutJob {
     let mut job = LayoutJob::default();
-    for piece in pieces {
+    for (i, piece) in pieces.iter().filter(|piece| !piece.text.is_empty()).enumerate() {
         let (background, color) = match (piece.special, piece.trained) {
             (true, _) => p.special,
             (false, true) => p.trained,
             (false, false) => (Color32::TRANSPARENT, p.weak),
         };
-        let format =
-            TextFormat { font_id: size.clone(), color, background, ..TextFormat::default() };
-        job.append(&visible(&piece.text), 0.0, format);
+        let underline = match single && i % 2 == 0 {
+            true => Stroke::new(1.5, p.edge),
+            false => Stroke::NONE,
+        };
+        let font_id = size.clone();
+        let format = TextFormat { font_id, color, background, underline, ..TextFormat::default() };
+        job.append(&visible(&piece.text), 0.0, format.clone());
+        if !piece.mark.is_empty() {
+            let small = FontId::new(0.7 * size.size, size.family.clone());
+            job.append(&format!(" {} ", piece.mark), 0.0, TextFormat { font_id: small, ..format });
+        }
     }
     job
 }
@@ -245,6 +259,11 @@ pub fn legend_ui(ui: &mut Ui, p: &Palette) {
             );
         }
     });
+    hint(
+        ui,
+        "Control signs: BOS stands where a text begins, EOS where the answer ends. EOS is learned too: so the \
+         model knows when to stop.",
+    );
 }
 
 /// "3 rows …: 1, 5, 9".
@@ -296,11 +315,6 @@ fn problems_ui(app: &mut App, ui: &mut Ui) {
         if problems.is_empty() && app.data.found.done().is_some() {
             notice(ui, Tone::Good, "Nothing speaks against these rows.");
         }
-        hint(
-            ui,
-            "A tenth of the rows is held out to judge the model by, unless the data bring rows for that. \
-                  The same rows are held out each time.",
-        );
     });
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use paddock_cli::run::command::arguments;
@@ -20,6 +20,9 @@ pub const AS_RUN: &str = "core-cli-run";
 
 /// How often a child is asked whether it has ended.
 const ASK_EVERY: Duration = Duration::from_millis(40);
+
+/// Seconds by which the clocks of file system and process may differ.
+const CLOCKS_DIFFER: u64 = 2;
 
 /// Keys and values, as flags.
 pub type Flags = Vec<(String, String)>;
@@ -60,6 +63,14 @@ impl Trail {
         let beside = out.parent().unwrap_or(out).join(".app");
         let file = |end: &str| beside.join(format!("{}.{end}", name.as_deref().unwrap_or("run")));
         Trail { out: out.to_path_buf(), events: file("events.jsonl"), log: file("log") }
+    }
+
+    /// Whether the events are those of a process that began at that second since 1970, and not those of an
+    /// earlier one, after which core-cli went on.
+    pub fn is_of(&self, since: u64) -> bool {
+        let changed = std::fs::metadata(&self.events).and_then(|meta| meta.modified());
+        let changed = changed.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        changed.is_some_and(|time| time.as_secs() + CLOCKS_DIFFER >= since)
     }
 }
 

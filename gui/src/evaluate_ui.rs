@@ -6,9 +6,12 @@ use paddock_cli::eval::outcome::{TemplateOutcome, with_interval};
 
 use crate::app::App;
 use crate::evaluate::{Asked, Evaluate, Measure};
-use crate::parts::{Tone, boxed, busy, card, column, hint, named, notice, page, plain, primary};
+use crate::forgetting_ui::forgetting_ui;
+use crate::grading_ui::grading_ui;
+use crate::parts::{Tone, busy, card, hint, named, notice, page, primary};
 use crate::task::Work;
-use crate::theme::{palette, title};
+use crate::theme::palette;
+use crate::voting_ui::voting_ui;
 
 /// Rows that are shown as the worst.
 const WORST: usize = 5;
@@ -25,8 +28,10 @@ pub fn evaluate_ui(app: &mut App, ui: &mut Ui) {
         request_ui(&mut app.evaluate, ui);
         let missing = app.evaluate.missing();
         if primary(ui, "Ask both", missing.as_deref()) {
-            let base = app.run.as_ref().and_then(|run| run.base.clone()).unwrap_or_default();
-            app.evaluate.start(&ctx, &app.engine, &tuned, &base);
+            let run = app.run.as_ref();
+            let base = run.and_then(|run| run.base.clone()).unwrap_or_default();
+            let machine = run.map(|run| run.machine_flags()).unwrap_or_default();
+            app.evaluate.start(&ctx, &app.engine, &tuned, &base, &machine);
         }
         ui.add_space(6.0);
         match &app.evaluate.work {
@@ -38,25 +43,40 @@ pub fn evaluate_ui(app: &mut App, ui: &mut Ui) {
             Work::Done(all) => outcome_ui(ui, all),
         }
         voting_ui(&mut app.evaluate, ui);
+        grading_ui(&mut app.evaluate.grading, ui);
+        forgetting_ui(app, ui);
     });
 }
 
 fn request_ui(e: &mut Evaluate, ui: &mut Ui) {
     card(ui, "What is asked", |ui| {
+        if e.knows_held_out {
+            ui.radio_value(&mut e.held_out, true, "The rows that this run held out");
+            ui.radio_value(&mut e.held_out, false, "Rows of a file");
+        }
         ui.horizontal(|ui| {
             ui.label("Rows to judge by");
             let field = TextEdit::singleline(&mut e.data).desired_width(320.0);
-            let field = ui.add(field.hint_text("a file, or bundled:stories"));
+            let field = field.hint_text("a file, or bundled:stories");
+            let field = ui.add_enabled(!e.held_out, field);
             named(&field, "Rows to judge by");
             ui.label("at most");
             let field = ui.add(DragValue::new(&mut e.limit).range(1..=100_000));
             named(&field, "Most rows");
         });
-        hint(
-            ui,
+        let words = if e.held_out {
+            "The model never learned from these, but its best state was chosen by them."
+        } else {
             "Rows that the model was trained on flatter it: name rows that it has not seen. Of built-in data \
-                  that have test rows, these are taken.",
-        );
+             that have test rows, these are taken."
+        };
+        hint(ui, words);
+        if !e.judge_templates.is_empty() {
+            hint(
+                ui,
+                "They are asked in the words that the model was trained with, and in those kept to judge by.",
+            );
+        }
         ui.horizontal(|ui| {
             ui.label("Only rows where");
             let field = TextEdit::singleline(&mut e.only).desired_width(170.0);
@@ -85,19 +105,41 @@ fn request_ui(e: &mut Evaluate, ui: &mut Ui) {
 }
 
 fn outcome_ui(ui: &mut Ui, all: &[Asked]) {
-    let found: Vec<(&str, &TemplateOutcome)> =
-        all.iter().filter_map(|asked| Some((asked.who, asked.found()?))).collect();
+    let in_words = |i: usize| -> Vec<(&str, &TemplateOutcome)> {
+        all.iter().filter_map(|asked| Some((asked.who, asked.outcome.templates.get(i)?))).collect()
+    };
+    let found = in_words(0);
+    measures_ui(ui, "Measures", &found);
+    let count = all.first().map_or(0, |asked| asked.outcome.templates.len());
+    for i in 1..count {
+        let other = in_words(i);
+        let name = other.first().map_or("", |(_, outcome)| outcome.template.as_str());
+        measures_ui(ui, &format!("Measures in words never trained with: {name}"), &other);
+    }
+    for (who, outcome) in &found {
+        if let Some(confusion) = &outcome.confusion {
+            card(ui, &format!("Which label was answered, {who}"), |ui| {
+                confusion_ui(ui, who, confusion)
+            });
+        }
+    }
+    if let Some((who, last)) = found.last() {
+        worst_ui(ui, who, last);
+    }
+}
+
+fn measures_ui(ui: &mut Ui, name: &str, found: &[(&str, &TemplateOutcome)]) {
     let Some((_, first)) = found.first() else { return };
-    card(ui, "Measures", |ui| {
-        Grid::new("measures").striped(true).spacing([26.0, 6.0]).show(ui, |ui| {
+    card(ui, name, |ui| {
+        Grid::new(name).striped(true).spacing([26.0, 6.0]).show(ui, |ui| {
             ui.label("");
-            for (who, _) in &found {
+            for (who, _) in found {
                 ui.label(RichText::new(*who).strong());
             }
             ui.end_row();
             for (i, measure) in first.measures.iter().enumerate() {
                 ui.label(measure.name.as_str());
-                for (_, outcome) in &found {
+                for (_, outcome) in found {
                     let value = outcome.measures.get(i);
                     ui.label(value.map_or(String::new(), |m| with_interval(&m.interval, m.share)));
                 }
@@ -109,16 +151,6 @@ fn outcome_ui(ui: &mut Ui, all: &[Asked]) {
             hint(ui, note.clone());
         }
     });
-    for (who, outcome) in &found {
-        if let Some(confusion) = &outcome.confusion {
-            card(ui, &format!("Which label was answered, {who}"), |ui| {
-                confusion_ui(ui, who, confusion)
-            });
-        }
-    }
-    if let Some((who, last)) = found.last() {
-        worst_ui(ui, who, last);
-    }
 }
 
 fn confusion_ui(ui: &mut Ui, who: &str, confusion: &Confusion) {
@@ -161,54 +193,4 @@ fn worst_ui(ui: &mut Ui, who: &str, outcome: &TemplateOutcome) {
             });
         }
     });
-}
-
-/// Two answers without names: which is better?
-fn voting_ui(e: &mut Evaluate, ui: &mut Ui) {
-    if e.pairs.is_empty() {
-        return;
-    }
-    ui.label(RichText::new("Judge them yourself").text_style(title()).strong());
-    hint(
-        ui,
-        "Two answers to one prompt, one from before and one from after training. You are not told which is which.",
-    );
-    if let Some(tally) = e.tally() {
-        notice(ui, Tone::Plain, tally);
-    }
-    let Some(pair) = e.pair().cloned() else {
-        hint(ui, "All pairs are judged.");
-        return;
-    };
-    let (left, right) =
-        if pair.swapped { (&pair.second, &pair.first) } else { (&pair.first, &pair.second) };
-    let mut vote = None;
-    boxed(ui, |ui| {
-        ui.add(Label::new(RichText::new(pair.prompt.trim()).strong()).wrap());
-        let width = (ui.available_width() - 16.0) / 2.0;
-        ui.horizontal_top(|ui| {
-            ui.spacing_mut().item_spacing.x = 0.0;
-            column(ui, width, |ui| _ = ui.add(Label::new(shown(left)).wrap()));
-            ui.add_space(16.0);
-            column(ui, width, |ui| _ = ui.add(Label::new(shown(right)).wrap()));
-        });
-        ui.horizontal(|ui| {
-            for (words, value) in [
-                ("The left one is better", Some(true)),
-                ("Neither", None),
-                ("The right one is better", Some(false)),
-            ] {
-                if plain(ui, words, None) {
-                    vote = Some(value);
-                }
-            }
-        });
-    });
-    if let Some(value) = vote {
-        e.vote(value);
-    }
-}
-
-fn shown(text: &str) -> &str {
-    if text.trim().is_empty() { "(nothing)" } else { text.trim() }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use eframe::egui::Context;
+use paddock_cli::devices::ComputeDevice;
 use paddock_cli::machine::Machine;
 use paddock_cli::run::overview::{Overview, State, list};
 
@@ -17,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 pub struct Home {
     /// The machine.
     pub machine: Work<Machine>,
+    /// What runs can compute on: the processor first, then graphics cards.
+    pub devices: Work<Vec<ComputeDevice>>,
     /// The runs found.
     pub runs: Vec<Overview>,
     looking: Work<Vec<Overview>>,
@@ -30,6 +33,7 @@ impl Home {
             self.machine.start(ctx, |_| Ok(Machine::look()));
         }
         self.machine.poll();
+        self.poll_devices(ctx, engine);
         if self.looking.poll()
             && let Work::Done(runs) = std::mem::take(&mut self.looking)
         {
@@ -40,6 +44,20 @@ impl Home {
             self.look(ctx, engine);
         }
         ctx.request_repaint_after(LOOK_EVERY);
+    }
+
+    /// Asks for graphics cards, once. A process of its own looks: a broken driver takes down whoever asks it.
+    pub fn poll_devices(&mut self, ctx: &Context, engine: &Engine) {
+        if matches!(self.devices, Work::Idle) {
+            let engine = engine.clone();
+            let list = ["doctor", "--json"].map(str::to_string);
+            self.devices.start(ctx, move |pulse| {
+                let mut found: serde_json::Value =
+                    serde_json::from_str(&engine.ask(&list, pulse)?)?;
+                Ok(serde_json::from_value(found["devices"].take())?)
+            });
+        }
+        self.devices.poll();
     }
 
     /// Looks at the folder of runs now.

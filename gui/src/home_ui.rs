@@ -35,8 +35,13 @@ fn running_ui(app: &mut App, ui: &mut Ui, run: &Overview) {
     let followed = app.run.as_ref().is_some_and(|open| open.out == run.path);
     boxed(ui, |ui| {
         ui.horizontal(|ui| {
-            chip(ui, "running", palette(ui).good);
-            let words = if followed { "goes on." } else { "was started earlier and goes on." };
+            let (word, colours) = state_words(run, palette(ui));
+            chip(ui, word, colours);
+            let words = match (run.paused, followed) {
+                (true, _) => "is paused: it keeps its memory and waits.",
+                (false, true) => "goes on.",
+                (false, false) => "was started earlier and goes on.",
+            };
             ui.label(format!("The run {} {words}", run.name()));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 if primary(ui, "Watch it", None) {
@@ -90,12 +95,44 @@ fn machine_ui(app: &App, ui: &mut Ui) {
                 bytes(machine.memory_free_bytes)
             );
             fact(ui, "Memory", memory);
-            fact(ui, "Trains on", machine.computes_on.join(", "));
-            hint(ui, "What a run needs is shown before it starts, reckoned from your own rows.");
         }
         Work::Failed(why) => _ = ui.label(why),
         _ => _ = ui.spinner(),
     });
+    card(ui, "Trains on", |ui| devices_ui(app, ui));
+}
+
+/// What runs can compute on. The processor's name stands above already.
+fn devices_ui(app: &App, ui: &mut Ui) {
+    let p = palette(ui);
+    match &app.home.devices {
+        Work::Done(all) => {
+            for (i, device) in all.iter().enumerate() {
+                ui.horizontal(|ui| {
+                    let good = device.unusable.is_none();
+                    chip(ui, &device.kind, if good { p.good } else { p.bad });
+                    if i > 0 {
+                        ui.add(Label::new(RichText::new(&device.name).strong()).truncate());
+                    }
+                });
+                match &device.unusable {
+                    None => hint(ui, device.about.clone()),
+                    Some(why) => hint(ui, format!("It cannot be used: {why}")),
+                }
+            }
+            if all.len() == 1 {
+                hint(ui, "No graphics card with a driver that can be used was found.");
+            }
+            hint(ui, "Which of them a run takes is chosen under Train.");
+        }
+        Work::Failed(why) => hint(ui, format!("Graphics cards could not be looked for: {why}")),
+        _ => {
+            ui.horizontal(|ui| {
+                ui.spinner();
+                ui.label("Looking for graphics cards");
+            });
+        }
+    }
 }
 
 fn runs_ui(app: &mut App, ui: &mut Ui) {
@@ -125,10 +162,11 @@ fn runs_ui(app: &mut App, ui: &mut Ui) {
 
 /// The word and colours of a state.
 fn state_words(
-    state: &State,
+    run: &Overview,
     p: &Palette,
 ) -> (&'static str, (eframe::egui::Color32, eframe::egui::Color32)) {
-    match state {
+    match run.state {
+        State::Running(_) if run.paused => ("paused", p.warn),
         State::Running(_) => ("running", p.good),
         State::Finished => ("finished", (p.chosen, p.accent)),
         State::Stopped => ("can go on", p.warn),
@@ -141,7 +179,7 @@ fn run_row_ui(app: &mut App, ui: &mut Ui, run: &Overview) {
     boxed(ui, |ui| {
         ui.horizontal(|ui| {
             ui.label(RichText::new(run.name()).strong());
-            let (word, colours) = state_words(&run.state, p);
+            let (word, colours) = state_words(run, p);
             chip(ui, word, colours);
             let model = run.config.model.clone().unwrap_or_default();
             let about = format!("{model} on {}", run.config.data.join(", "));

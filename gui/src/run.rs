@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eframe::egui::{Context, Rect};
+use paddock_cli::open::Machine;
+use paddock_cli::run::control::{Wish, ask, asked};
 use paddock_cli::run::ending::Ending;
 use paddock_cli::run::events::{
-    Done, Event, Failure, Judged, Plan, Reason, Sample, SavedCheckpoint,
+    Answer, Done, Event, Failure, Judged, Pause, Plan, Reason, Sample, SavedCheckpoint,
 };
 use paddock_cli::run::lock::{Holder, holder};
 use paddock_cli::run::metrics::{self, Eval, Line, Step};
 use paddock_cli::run::overview::{Overview, Tuned};
 use paddock_cli::storage::RealStorage;
+use paddock_cli::train::on_the_way;
 
-use crate::engine::{Started, Trail, complaint};
+use crate::engine::{Flags, Started, Trail, complaint};
 use crate::follow::{Follower, News, follow, watch};
 
 /// Lines of the log that are kept.
@@ -27,6 +30,10 @@ pub enum Stage {
     Starting,
     /// Steps are made.
     Training,
+    /// It was asked to pause, and makes its step to the end.
+    Pausing,
+    /// It waits, with its process and its memory.
+    Paused,
     /// It was asked to save and stop.
     Stopping,
     /// It was stopped or killed; it can go on.
@@ -52,6 +59,10 @@ pub struct Run {
     pub evals: Vec<Eval>,
     /// Prompts with answers before and after.
     pub samples: Vec<Sample>,
+    /// Answers on the way, in the order of their steps.
+    pub answers: Vec<Answer>,
+    /// The step whose answers are looked at; none: the latest.
+    pub looked_at: Option<u64>,
     /// The test rows before and after.
     pub judged: Option<Judged>,
     /// How it went, in words.
@@ -68,12 +79,16 @@ pub struct Run {
     pub pid: Option<u32>,
     /// Most memory that its process was seen to use, in bytes.
     pub memory: u64,
+    /// What it computes with.
+    pub machine: Machine,
     /// What came out of it.
     pub tuned: Option<Tuned>,
     /// The model that it began with, as `--model` takes it.
     pub base: Option<String>,
     /// Where its loss is drawn on the screen, for a picture.
     pub plot: Option<Rect>,
+    /// Whether its events are followed, which tell more than its metrics.
+    tells: bool,
     follower: Option<Follower>,
 }
 
@@ -81,7 +96,8 @@ impl Run {
     /// Follows a run that was just started.
     pub fn started(ctx: &Context, started: &Started) -> Run {
         let follower = follow(ctx, &started.trail, Some(started.alive.clone()));
-        Run { out: started.trail.out.clone(), follower: Some(follower), ..Run::default() }
+        let out = started.trail.out.clone();
+        Run { out, tells: true, follower: Some(follower), ..Run::default() }
     }
 
     /// Opens a run by its folder: one that goes on (started here before, or by core-cli) or one that is over.
@@ -91,12 +107,15 @@ impl Run {
         let mut run = Run { out: path.to_path_buf(), ..Run::default() };
         let holder = holder(path);
         run.read_folder(&overview, holder.as_ref());
+        run.machine = Machine::of(&overview.config);
         if let Some(holder) = holder {
             run.pid = Some(holder.pid);
-            run.stage = Stage::Training;
+            let paused = asked(path) == Some(Wish::Pause);
+            run.stage = if paused { Stage::Paused } else { Stage::Training };
             run.base.clone_from(&overview.config.model);
             let known = run.steps.len() + run.evals.len();
-            run.follower = Some(match trail.events.is_file() {
+            run.tells = trail.is_of(holder.since);
+            run.follower = Some(match run.tells {
                 true => follow(ctx, &trail, None),
                 false => watch(ctx, path, known),
             });
@@ -110,6 +129,7 @@ impl Run {
         self.steps = before.steps;
         self.evals = before.evals;
         self.samples = before.samples;
+        self.answers = before.answers;
         self.plan = before.plan;
         self.log = before.log;
     }
@@ -120,6 +140,9 @@ impl Run {
             && let Some(overview) = Overview::of(&self.out)
         {
             self.tuned = overview.result();
+            self.machine = Machine::of(&overview.config);
+            self.memory =
+                overview.ending.as_ref().map_or(0, |e| e.peak_memory_bytes).max(self.memory);
             self.base = overview.config.model;
         }
     }
@@ -130,6 +153,7 @@ impl Run {
         self.take_metrics(lines.map(|m| m.lines).unwrap_or_default());
         let samples = std::fs::read_to_string(self.out.join("samples.jsonl")).unwrap_or_default();
         self.samples = samples.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        self.answers = on_the_way::read(&self.out);
         self.stage = if holder.is_some() { Stage::Training } else { Stage::Stopped };
         if let Some(Ending { done, plan, verdict, judged, .. }) = overview.ending.clone() {
             (self.plan, self.verdict, self.judged) = (plan, verdict, judged);
@@ -206,10 +230,12 @@ impl Run {
                     None => {
                         self.steps.clear();
                         self.evals.clear();
+                        self.answers.clear();
                     }
                     Some(step) => {
                         self.steps.retain(|s| s.step <= step);
                         self.evals.retain(|e| e.step <= step);
+                        self.answers.retain(|a| a.step <= step);
                         self.say(format!("Going on from step {step}."));
                     }
                 }
@@ -233,16 +259,14 @@ impl Run {
                 self.samples.retain(|s| s.prompt != sample.prompt);
                 self.samples.push(sample);
             }
+            Event::Answer(answer) => self.answers.push(answer),
             Event::Judged(judged) => self.judged = Some(judged),
             Event::Checkpoint(saved) => {
                 self.say(format!("Step {}: saved.", saved.step));
                 self.checkpoint = Some(saved);
             }
             Event::Warning(warning) => self.say(format!("Note: {}", warning.message)),
-            Event::Pause(pause) => {
-                self.say(pause.message.clone());
-                self.waits = pause.waiting.then_some(pause.message);
-            }
+            Event::Pause(pause) => self.pause(pause),
             Event::Verdict(verdict) => self.verdict = Some(verdict.message),
             Event::Error(failure) => {
                 self.failure = Some(failure);
@@ -267,18 +291,60 @@ impl Run {
         });
     }
 
-    /// Asks the run's process to save and stop.
-    pub fn stop(&mut self) {
-        let Some(pid) = self.pid else { return };
-        match paddock_cli::run::process::interrupt(pid) {
-            Ok(()) => self.stage = Stage::Stopping,
-            Err(error) => self.say(format!("It could not be asked to stop: {error}")),
+    fn pause(&mut self, pause: Pause) {
+        self.say(pause.message.clone());
+        match (pause.asked, pause.waiting) {
+            (false, waiting) => self.waits = waiting.then_some(pause.message),
+            (true, true) => self.stage = Stage::Paused,
+            (true, false) if self.stage != Stage::Stopping => self.stage = Stage::Training,
+            (true, false) => {}
         }
+    }
+
+    /// Asks the run's process for something, through its folder: this works for every run that goes on, whoever
+    /// started it.
+    pub fn wish(&mut self, wish: Wish) {
+        let mut done = ask(&self.out, wish);
+        if let (Err(_), Wish::Stop, Some(pid)) = (&done, wish, self.pid) {
+            // A full disk takes no word; a signal needs no room.
+            done = paddock_cli::run::process::interrupt(pid);
+        }
+        match done {
+            Ok(()) => {
+                self.stage = match wish {
+                    // Metrics do not tell when it has come to rest.
+                    Wish::Pause if !self.tells => Stage::Paused,
+                    Wish::Pause => Stage::Pausing,
+                    Wish::Go => Stage::Training,
+                    Wish::Stop => Stage::Stopping,
+                }
+            }
+            Err(error) => self.say(format!("It could not be asked to {}: {error}", wish.word())),
+        }
+    }
+
+    /// What it computes with, as settings; none for what a run takes by itself.
+    pub fn machine_flags(&self) -> Flags {
+        if self.machine.backend == Machine::default().backend {
+            return Flags::new();
+        }
+        let mut flags = vec![("backend".to_string(), self.machine.backend.to_string())];
+        flags.extend(self.machine.device.iter().map(|name| ("device".to_string(), name.clone())));
+        flags
     }
 
     /// Whether a process works on it.
     pub fn active(&self) -> bool {
-        matches!(self.stage, Stage::Starting | Stage::Training | Stage::Stopping)
+        use Stage::{Paused, Pausing, Starting, Stopping, Training};
+        matches!(self.stage, Starting | Training | Pausing | Paused | Stopping)
+    }
+
+    /// Whether the loss on held-out rows fell, or was not measured.
+    pub fn learned(&self) -> bool {
+        match (self.evals.first(), self.best()) {
+            (Some(first), Some(best)) => best.eval_loss < 0.995 * first.eval_loss,
+            (first, _) => first.is_none(),
+        }
     }
 
     /// The best evaluation so far.

@@ -1,17 +1,19 @@
 //! The run: how far it is, its curves, how it went.
 
 use eframe::egui::{CollapsingHeader, Label, ProgressBar, RichText, ScrollArea, Ui};
-use paddock_cli::run::events::{Judged, Sample, Share};
+use paddock_cli::run::control::Wish;
+use paddock_cli::run::events::{Judged, Share};
 use paddock_cli::train::report::{bytes, duration};
 
-use crate::app::App;
+use crate::app::{App, Screen};
 use crate::dialog::{Ask, Dialog};
 use crate::parts::{
     Tone, boxed, card, chip, column, empty, fact, hint, named, notice, open_path, page, plain,
 };
 use crate::plot_ui::{loss_ui, small_ui};
 use crate::run::{Run, Stage};
-use crate::theme::{palette, title};
+use crate::samples_ui::samples_ui;
+use crate::theme::palette;
 
 /// The screen.
 pub fn run_ui(app: &mut App, ui: &mut Ui) {
@@ -32,10 +34,9 @@ pub fn run_ui(app: &mut App, ui: &mut Ui) {
                 return;
             }
             head_ui(app, ui);
-            let Some(run) = &app.run else { return };
-            ending_ui(run, ui);
+            ending_ui(app, ui);
             curves_ui(app, ui);
-            let Some(run) = &app.run else { return };
+            let Some(run) = &mut app.run else { return };
             samples_ui(run, ui);
             log_ui(run, ui);
         },
@@ -51,6 +52,8 @@ fn stage_words(
         Stage::Training if run.waits.is_some() => ("waiting", p.warn),
         Stage::Training if run.share() >= 1.0 => ("answering", p.good),
         Stage::Training => ("training", p.good),
+        Stage::Pausing => ("pausing after this step", p.warn),
+        Stage::Paused => ("paused", p.warn),
         Stage::Stopping => ("saving", p.warn),
         Stage::Stopped => ("stopped, can go on", p.warn),
         Stage::Finished => ("finished", p.good),
@@ -61,7 +64,7 @@ fn stage_words(
 fn head_ui(app: &mut App, ui: &mut Ui) {
     let p = palette(ui);
     let ctx = ui.ctx().clone();
-    let (mut stop, mut resume, mut report) = (false, false, false);
+    let (mut wish, mut resume, mut report) = (None, false, false);
     let Some(run) = &app.run else { return };
     boxed(ui, |ui| {
         ui.horizontal_wrapped(|ui| {
@@ -76,9 +79,8 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
                 ui.label(RichText::new(format!("about {} to go", duration(left))).color(p.weak));
             }
             match run.stage {
-                Stage::Starting | Stage::Training => {
-                    let missing = run.pid.is_none().then_some("The process is still starting.");
-                    stop = plain(ui, "Stop and save", missing);
+                Stage::Starting | Stage::Training | Stage::Pausing | Stage::Paused => {
+                    wish = wishes_ui(run, ui);
                 }
                 Stage::Stopped => resume = plain(ui, "Go on", None),
                 Stage::Finished => report = plain(ui, "Open the report", None),
@@ -98,6 +100,10 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
                     "All steps are done. The model answers the same prompts again, to compare.",
                 );
             }
+            Stage::Pausing | Stage::Paused => hint(
+                ui,
+                "Paused, it keeps its place and its memory but computes nothing. It goes on from there, also after this window was closed. To free the memory, stop and save it.",
+            ),
             Stage::Training => hint(
                 ui,
                 "You may close this window: the run goes on, and is here again when you come back.",
@@ -106,8 +112,8 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
         }
     });
     let path = run.out.join("report.html");
-    if let Some(run) = app.run.as_mut().filter(|_| stop) {
-        run.stop();
+    if let (Some(run), Some(wish)) = (&mut app.run, wish) {
+        run.wish(wish);
     }
     if resume {
         app.resume_run(&ctx);
@@ -117,8 +123,27 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
     }
 }
 
+/// What a run that goes on can be asked for.
+fn wishes_ui(run: &Run, ui: &mut Ui) -> Option<Wish> {
+    let missing = run.pid.is_none().then_some("The process is still starting.");
+    let mut wish = None;
+    if matches!(run.stage, Stage::Pausing | Stage::Paused) {
+        if plain(ui, "Continue", None) {
+            wish = Some(Wish::Go);
+        }
+    } else if plain(ui, "Pause", missing) {
+        wish = Some(Wish::Pause);
+    }
+    if plain(ui, "Stop and save", missing) {
+        wish = Some(Wish::Stop);
+    }
+    wish
+}
+
 /// How it went, or why it did not.
-fn ending_ui(run: &Run, ui: &mut Ui) {
+fn ending_ui(app: &mut App, ui: &mut Ui) {
+    let Some(run) = &app.run else { return };
+    let mut next = None;
     if let Some(waits) = &run.waits {
         notice(ui, Tone::Warn, waits.clone());
     }
@@ -126,7 +151,20 @@ fn ending_ui(run: &Run, ui: &mut Ui) {
         Stage::Failed => {
             let why = run.failure.as_ref().map_or("It ended without a word.", |f| &f.message);
             notice(ui, Tone::Bad, format!("The run could not go on. {why}"));
-            hint(ui, "Go back to Train to change the settings, or to Data to mend the rows.");
+            ui.horizontal_wrapped(|ui| {
+                for (words, screen) in
+                    [("Change the settings", Screen::Train), ("Look at the rows", Screen::Data)]
+                {
+                    if plain(ui, words, app.blocked(screen).as_deref()) {
+                        next = Some((screen, false));
+                    }
+                }
+                // It went out of hand: smaller steps are what helps most often.
+                let blocked = app.blocked(Screen::Train);
+                if why.contains("--lr") && plain(ui, "Try smaller steps", blocked.as_deref()) {
+                    next = Some((Screen::Train, true));
+                }
+            });
         }
         Stage::Stopped => {
             let saved = run.checkpoint.as_ref().map_or(String::new(), |c| {
@@ -141,12 +179,20 @@ fn ending_ui(run: &Run, ui: &mut Ui) {
         _ => {}
     }
     if let Some(verdict) = &run.verdict {
-        notice(ui, Tone::Good, verdict.clone());
+        let tone = if run.learned() { Tone::Good } else { Tone::Warn };
+        notice(ui, tone, verdict.clone());
     }
     if let Some(judged) = &run.judged {
         judged_ui(ui, judged);
     }
     ui.add_space(4.0);
+    let ctx = ui.ctx().clone();
+    if let Some((screen, smaller)) = next {
+        if smaller {
+            app.smaller_steps();
+        }
+        app.show(&ctx, screen);
+    }
 }
 
 fn judged_ui(ui: &mut Ui, judged: &Judged) {
@@ -170,6 +216,22 @@ fn judged_ui(ui: &mut Ui, judged: &Judged) {
         });
         hint(ui, "In brackets: where the true share lies, 95 times in 100.");
     });
+}
+
+/// What the process uses at most, beside what was forecast.
+fn memory_ui(run: &Run, ui: &mut Ui) {
+    let Some(plan) = &run.plan else { return };
+    if run.memory == 0 || !plan.backend.starts_with("cpu") {
+        // Memory of a card is not the process's own.
+        return fact(ui, "Memory", format!("{} forecast", bytes(plan.memory_bytes)));
+    }
+    let (used, planned) = (bytes(run.memory), bytes(plan.memory_bytes));
+    fact(ui, "Memory", format!("at most {used}; {planned} forecast"));
+    let p = palette(ui);
+    let share = run.memory as f32 / plan.memory_bytes.max(1) as f32;
+    let colour = if share > 1.1 { p.second } else { p.accent };
+    let bar = ui.add(ProgressBar::new(share.min(1.0)).desired_height(7.0).fill(colour));
+    named(&bar, "Memory used, of what was forecast");
 }
 
 fn curves_ui(app: &mut App, ui: &mut Ui) {
@@ -201,11 +263,8 @@ fn curves_ui(app: &mut App, ui: &mut Ui) {
             let lr = run.steps.last().map_or(0.0, |step| step.lr);
             fact(ui, "Learning rate", format!("{lr:.2e}"));
             small_ui(ui, run, "learning rate", |step| step.lr);
-            if let (Some(plan), true) = (&run.plan, run.memory > 0) {
-                let (used, planned) = (bytes(run.memory), bytes(plan.memory_bytes));
-                fact(ui, "Memory", format!("{used} of {planned} forecast"));
-            }
             hint(ui, "How far each step moves: it rises at first and then falls.");
+            memory_ui(run, ui);
         });
     };
     if wide {
@@ -230,55 +289,6 @@ fn curves_ui(app: &mut App, ui: &mut Ui) {
     if save {
         app.dialog = Some(Dialog::open(&ctx, Ask::Picture));
     }
-}
-
-/// What all prompts begin with says nothing about any of them: it is left out.
-pub fn shared_beginning(samples: &[Sample]) -> usize {
-    let Some(first) = samples.first().filter(|_| samples.len() > 1) else { return 0 };
-    let common = samples.iter().skip(1).fold(first.prompt.len(), |most, sample| {
-        let same = first.prompt.bytes().zip(sample.prompt.bytes()).take(most);
-        same.take_while(|(a, b)| a == b).count()
-    });
-    // Whole lines only.
-    first.prompt.get(..common).and_then(|text| text.rfind('\n')).map_or(0, |end| end + 1)
-}
-
-fn samples_ui(run: &Run, ui: &mut Ui) {
-    if run.samples.is_empty() {
-        return;
-    }
-    ui.add_space(4.0);
-    ui.label(RichText::new("Answers to held-out prompts").text_style(title()).strong());
-    let skip = shared_beginning(&run.samples);
-    for (i, sample) in run.samples.iter().enumerate() {
-        boxed(ui, |ui| {
-            let prompt = sample.prompt.get(skip..).unwrap_or(&sample.prompt).trim();
-            ui.add(Label::new(RichText::new(prompt).strong()).wrap());
-            let width = (ui.available_width() - 16.0) / 2.0;
-            ui.horizontal_top(|ui| {
-                ui.spacing_mut().item_spacing.x = 0.0;
-                column(ui, width, |ui| answer_ui(ui, "Before training", sample.base.as_deref()));
-                ui.add_space(16.0);
-                column(ui, width, |ui| answer_ui(ui, "After training", sample.tuned.as_deref()));
-            });
-            if let Some(reference) = &sample.reference {
-                CollapsingHeader::new("The answer in the data").id_salt(i).show(ui, |ui| {
-                    ui.add(Label::new(reference.trim()).wrap());
-                });
-            }
-        });
-    }
-}
-
-fn answer_ui(ui: &mut Ui, who: &str, text: Option<&str>) {
-    let p = palette(ui);
-    ui.label(RichText::new(who).small().color(p.weak));
-    let text = match text.map(str::trim) {
-        None => "(not answered yet)",
-        Some("") => "(nothing)",
-        Some(text) => text,
-    };
-    ui.add(Label::new(text).wrap());
 }
 
 fn log_ui(run: &Run, ui: &mut Ui) {

@@ -1,10 +1,15 @@
 //! Templates: list, editor, preview.
 
-use eframe::egui::{CollapsingHeader, Label, RichText, ScrollArea, TextEdit, TextStyle, Ui};
+use eframe::egui::{
+    CollapsingHeader, ComboBox, Label, RichText, ScrollArea, TextEdit, TextStyle, Ui,
+};
+use paddock_cli::data::shelf;
 
 use crate::app::{App, Screen};
 use crate::data_ui::{legend_ui, painted};
 use crate::dialog::{Ask, Dialog};
+use crate::mix::Chosen;
+use crate::mix_ui::mix_ui;
 use crate::parts::{Tone, card, empty, hint, named, notice, page, plain, primary, split};
 use crate::studio::Studio;
 use crate::task::{Work, sentence};
@@ -15,7 +20,11 @@ pub fn studio_ui(app: &mut App, ui: &mut Ui) {
     let about =
         "The words around question and answer. What the model learns, it learns in these words.";
     page(ui, "Template", about, |ui| {
-        split(ui, 0.36, app, |ui, app| list_ui(app, ui), |ui, app| editor_ui(app, ui));
+        let left = |ui: &mut Ui, app: &mut App| {
+            mix_ui(app, ui);
+            list_ui(app, ui);
+        };
+        split(ui, 0.36, app, left, |ui, app| editor_ui(app, ui));
     });
 }
 
@@ -30,52 +39,74 @@ fn list_ui(app: &mut App, ui: &mut Ui) {
                 let columns = &app.data.columns;
                 app.studio.begin(&table, columns.get("prompt"), columns.get("answer"));
             }
+            let columns = &app.data.columns;
+            let both = columns.get("prompt").zip(columns.get("answer"));
+            let missing =
+                both.is_none().then_some("Choose under Data what goes in and what comes out.");
+            if plain(ui, "Write an inverted one", missing)
+                && let Some((prompt, answer)) = both
+            {
+                app.studio.begin_inverted(prompt, answer);
+            }
             if plain(ui, "Import a file", None) {
                 app.dialog = Some(Dialog::open(&ctx, Ask::Template));
             }
         });
-        hint(ui, "Files: template.json, or promptsource's YAML.");
+        hint(
+            ui,
+            "Inverted: the model learns to ask, given the answer. Files: template.json, or promptsource's YAML.",
+        );
         let field = TextEdit::singleline(&mut app.studio.search).desired_width(f32::INFINITY);
         let field = ui.add(field.hint_text("Search the templates"));
         named(&field, "Search the templates");
-        let mut chosen = None;
-        match &app.studio.shelf {
-            Work::Done(groups) => {
-                let wanted = app.studio.search.to_lowercase();
-                let height = (ui.ctx().content_rect().height() - 330.0).clamp(160.0, 900.0);
-                ScrollArea::vertical().id_salt("shelf").max_height(height).show(ui, |ui| {
-                    ui.set_min_width(ui.available_width());
-                    for group in groups {
-                        let fits = |name: &&String| name.to_lowercase().contains(&wanted);
-                        let names: Vec<&String> = group.names.iter().filter(fits).collect();
-                        if names.is_empty() {
-                            continue;
-                        }
-                        let open = (!wanted.is_empty()).then_some(true);
-                        let head = format!("{} ({})", group.name, names.len());
-                        CollapsingHeader::new(head).open(open).show(ui, |ui| {
-                            hint(ui, group.about.clone());
-                            for name in names {
-                                let short = name.rsplit(['/', '#']).next().unwrap_or(name);
-                                let is = *name == app.studio.chosen;
-                                let label = ui.selectable_label(is, short);
-                                if label.on_hover_text(name.as_str()).clicked() {
-                                    chosen = Some(name.clone());
-                                }
-                            }
-                        });
-                    }
-                });
-            }
-            Work::Failed(why) => notice(ui, Tone::Bad, why.clone()),
-            _ => _ = ui.spinner(),
-        }
+        let chosen = shelf_ui(app, ui);
         if let Some(name) = chosen
             && let Err(error) = app.studio.choose(&name)
         {
             app.trouble = Some(sentence(&error));
         }
     });
+}
+
+/// All templates by group; the one that was pressed.
+fn shelf_ui(app: &App, ui: &mut Ui) -> Option<String> {
+    let mut chosen = None;
+    match &app.studio.shelf {
+        Work::Done(groups) => {
+            let wanted = app.studio.search.to_lowercase();
+            let height = (ui.ctx().content_rect().height() - 330.0).clamp(160.0, 900.0);
+            ScrollArea::vertical().id_salt("shelf").max_height(height).show(ui, |ui| {
+                ui.set_min_width(ui.available_width());
+                for group in groups {
+                    let fits = |name: &&String| name.to_lowercase().contains(&wanted);
+                    let names: Vec<&String> = group.names.iter().filter(fits).collect();
+                    if names.is_empty() {
+                        continue;
+                    }
+                    let open = (!wanted.is_empty()).then_some(true);
+                    let head = format!("{} ({})", group.name, names.len());
+                    CollapsingHeader::new(head).open(open).show(ui, |ui| {
+                        hint(ui, group.about.clone());
+                        for name in names {
+                            let short = name.rsplit(['/', '#']).next().unwrap_or(name);
+                            let round = group.inverted.contains(name);
+                            let short =
+                                format!("{short}{}", if round { " (inverted)" } else { "" });
+                            let is = *name == app.studio.chosen;
+                            let label = ui.selectable_label(is, short);
+                            let about = shelf::about(name).unwrap_or(name);
+                            if label.on_hover_text(about).clicked() {
+                                chosen = Some(name.clone());
+                            }
+                        }
+                    });
+                }
+            });
+        }
+        Work::Failed(why) => notice(ui, Tone::Bad, why.clone()),
+        _ => _ = ui.spinner(),
+    }
+    chosen
 }
 
 fn editor_ui(app: &mut App, ui: &mut Ui) {
@@ -88,6 +119,7 @@ fn editor_ui(app: &mut App, ui: &mut Ui) {
         return;
     }
     card(ui, "Text", |ui| text_ui(&mut app.studio, ui));
+    fields_ui(app, ui);
     card(ui, "On your rows", |ui| tried_ui(app, ui));
     let faulty = match &app.studio.tried {
         Work::Done(tried) => !tried.faults.is_empty(),
@@ -99,27 +131,82 @@ fn editor_ui(app: &mut App, ui: &mut Ui) {
     } else {
         faulty.then_some("Mend what is said above first.")
     };
-    if primary(ui, "Use this template", missing) {
-        let folder = app.engine.runs.join(".app").join("templates");
-        match app.studio.take(&folder) {
-            Ok(name) => {
-                app.data.template = Some(name);
+    use_ui(app, ui, missing);
+}
+
+/// What can be done with the template.
+fn use_ui(app: &mut App, ui: &mut Ui, missing: Option<&str>) {
+    let some = !app.data.chosen.is_empty();
+    let (mut only, mut also, mut judges) = (false, false, false);
+    ui.horizontal_wrapped(|ui| {
+        only = primary(ui, "Use this template", missing);
+        if some {
+            also = plain(ui, "Use it beside the others", missing);
+        }
+        judges = plain(ui, "Keep it to judge by", missing);
+        if some && plain(ui, "Go back to what the columns suggest", None) {
+            app.data.chosen.clear();
+        }
+    });
+    if !(only || also || judges) {
+        return;
+    }
+    let folder = app.engine.runs.join(".app").join("templates");
+    match app.studio.take(&folder) {
+        Ok(name) => {
+            let list = &mut app.data.chosen;
+            if only {
+                list.clear();
+            }
+            list.retain(|known| known.name != name);
+            list.push(Chosen { judges, ..Chosen::new(&name) });
+            if only {
                 app.screen = Screen::Data;
             }
-            Err(error) => app.trouble = Some(sentence(&error)),
         }
+        Err(error) => app.trouble = Some(sentence(&error)),
     }
-    if app.data.template.is_some() && plain(ui, "Go back to what the columns suggest", None) {
-        app.data.template = None;
-    }
+}
+
+/// A column for each name that the template reads and the rows do not have.
+fn fields_ui(app: &mut App, ui: &mut Ui) {
+    let Some(table) = app.data.table().cloned() else { return };
+    let names = match &app.studio.tried {
+        Work::Done(tried) if !tried.unfilled.is_empty() && app.studio.editable => {
+            tried.unfilled.clone()
+        }
+        _ => return,
+    };
+    card(ui, "What fills its places", |ui| {
+        hint(
+            ui,
+            "The template reads names that your rows do not have. Say which column each stands for.",
+        );
+        for name in names {
+            let now = app.studio.fields.get(&name).cloned();
+            ui.horizontal(|ui| {
+                ui.label(RichText::new(&name).monospace());
+                let shown = now.clone().unwrap_or_else(|| "choose a column".to_string());
+                let combo = ComboBox::from_id_salt(&name).selected_text(shown).width(170.0);
+                let combo = combo.show_ui(ui, |ui| {
+                    for column in &table.detected.columns {
+                        if ui.selectable_label(now.as_ref() == Some(column), column).clicked() {
+                            app.studio.fields.insert(name.clone(), column.clone());
+                        }
+                    }
+                });
+                named(&combo.response, &format!("Column for {name}"));
+            });
+        }
+    });
 }
 
 fn text_ui(studio: &mut Studio, ui: &mut Ui) {
     if !studio.editable {
-        ui.add(
-            Label::new("This one is a part of the program. It can be used, but not changed.")
-                .wrap(),
-        );
+        let about = shelf::about(&studio.chosen).unwrap_or_default();
+        let words =
+            "It is a part of the program, or of the model: it can be used, but not changed.";
+        ui.add(Label::new(format!("{about} {words}")).wrap());
         return;
     }
     ui.horizontal(|ui| {
@@ -152,12 +239,14 @@ fn tried_ui(app: &mut App, ui: &mut Ui) {
             }
             if !tried.pieces.is_empty() {
                 let size = TextStyle::Body.resolve(ui.style());
-                let job = painted(&tried.pieces, p, &size);
+                let job = painted(&tried.pieces, p, &size, app.studio.single);
                 ScrollArea::vertical().id_salt("tried").max_height(220.0).show(ui, |ui| {
                     ui.set_min_width(ui.available_width());
                     ui.add(Label::new(job).wrap().selectable(true));
                 });
                 legend_ui(ui, p);
+                let single = ui.checkbox(&mut app.studio.single, "Tell single tokens apart");
+                single.on_hover_text("Every other token is underlined.");
             }
         }
         Work::Failed(why) => notice(ui, Tone::Bad, why.clone()),

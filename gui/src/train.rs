@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use eframe::egui::Context;
+use paddock_cli::devices::ComputeDevice;
+use paddock_cli::machine::Machine;
 use paddock_cli::run::command::{arguments, line};
 use paddock_cli::run::config::presets::Preset;
 use paddock_cli::run::config::{Layers, RunConfig};
@@ -22,6 +24,8 @@ pub struct Train {
     pub preset: Preset,
     /// Settings that were changed by hand; they win over the preset.
     pub changed: BTreeMap<String, String>,
+    /// What the run computes on; none: what a run takes by itself.
+    pub device: Option<ComputeDevice>,
     /// Whether all settings are shown.
     pub advanced: bool,
     /// The run's name; empty: one is made up.
@@ -41,6 +45,7 @@ impl Default for Train {
         Train {
             preset: Preset::Balanced,
             changed: BTreeMap::new(),
+            device: None,
             advanced: false,
             name: String::new(),
             plan: Work::Idle,
@@ -58,7 +63,30 @@ impl Train {
         let mut flags = self.preset.flags(parameters);
         flags.retain(|(key, _)| !self.changed.contains_key(key));
         flags.extend(self.changed.iter().map(|(k, v)| (k.clone(), v.clone())));
+        if let Some(device) = self.device.as_ref().filter(|_| !self.by_hand()) {
+            flags.extend(device.flags.iter().cloned());
+        }
         flags
+    }
+
+    /// Whether the device is set among all settings.
+    pub fn by_hand(&self) -> bool {
+        ["backend", "device"].iter().any(|key| self.changed.contains_key(*key))
+    }
+
+    /// Memory that is free where the run computes, in bytes, with a word for the place; none where it is not
+    /// known.
+    pub fn room(&self, machine: Option<&Machine>) -> Option<(u64, &'static str)> {
+        if self.by_hand() {
+            return None;
+        }
+        match &self.device {
+            Some(device) if !device.flags.is_empty() => {
+                device.memory_bytes.map(|bytes| (bytes, "the card's memory"))
+            }
+            _ => machine.map(|m| (m.memory_free_bytes, "memory, which is what is free now")),
+        }
+        .filter(|(bytes, _)| *bytes > 0)
     }
 
     /// Starts a forecast when settings have come to rest.

@@ -1,6 +1,7 @@
 //! The settings of a run, and what they will cost.
 
 use eframe::egui::{CollapsingHeader, ComboBox, RichText, ScrollArea, TextEdit, Ui, vec2};
+use paddock_cli::devices::ComputeDevice;
 use paddock_cli::run::config::presets::Preset;
 use paddock_cli::run::config::{KEYS, Key, Kind, RunConfig};
 use paddock_cli::run::events::Plan;
@@ -49,6 +50,7 @@ fn settings_ui(app: &mut App, ui: &mut Ui) {
             }
         });
     }
+    device_ui(app, ui);
     boxed(ui, |ui| {
         ui.horizontal(|ui| {
             ui.label("Name of the run");
@@ -65,8 +67,44 @@ fn settings_ui(app: &mut App, ui: &mut Ui) {
     }
 }
 
+/// What the run computes on.
+fn device_ui(app: &mut App, ui: &mut Ui) {
+    let Some(all) = app.home.devices.done() else { return };
+    boxed(ui, |ui| {
+        let train = &mut app.train;
+        let now = train.device.as_ref().unwrap_or(&all[0]);
+        let title = |device: &ComputeDevice| match device.flags.is_empty() {
+            true => "The processor".to_string(),
+            false => format!("{} ({})", device.name, device.kind),
+        };
+        let (shown, about) = match train.by_hand() {
+            true => ("as set under All settings".to_string(), String::new()),
+            false => (title(now), now.about.clone()),
+        };
+        let mut chosen = None;
+        ui.horizontal(|ui| {
+            ui.label("Computed on");
+            let combo = ComboBox::from_id_salt("device").selected_text(shown).truncate();
+            let combo = combo.width((ui.available_width() - 8.0).min(330.0)).show_ui(ui, |ui| {
+                for device in all.iter().filter(|device| device.unusable.is_none()) {
+                    let label = ui.selectable_label(device == now, title(device));
+                    if label.on_hover_text(&device.about).clicked() {
+                        chosen = Some(device.clone());
+                    }
+                }
+            });
+            named(&combo.response, "Computed on");
+        });
+        hint(ui, about);
+        if let Some(device) = chosen {
+            train.changed.retain(|key, _| key != "backend" && key != "device");
+            train.device = Some(device).filter(|device| !device.flags.is_empty());
+        }
+    });
+}
+
 /// Keys that other screens set, or that a run of this app does not need.
-const ELSEWHERE: [&str; 5] = ["model", "data", "template", "out", "columns"];
+const ELSEWHERE: [&str; 6] = ["model", "data", "template", "out", "columns", "mixture"];
 
 fn advanced_ui(app: &mut App, ui: &mut Ui) {
     let flags = app.flags();
@@ -168,14 +206,14 @@ fn plan_ui(app: &App, ui: &mut Ui, plan: &Plan) {
         big(ui, "Memory", &bytes(plan.memory_bytes));
         big(ui, "Disk", &bytes(disk(plan, &app.flags())));
     });
-    let machine = app.home.machine.done();
-    let free = machine.map_or(0, |machine| machine.memory_free_bytes);
-    if free > 0 && plan.memory_bytes > free {
+    if let Some((free, place)) = app.train.room(app.home.machine.done())
+        && plan.memory_bytes > free
+    {
         notice(
             ui,
             Tone::Warn,
             format!(
-                "Only {} of memory are free now. Close other programs, or choose under All settings a smaller \
+                "This is more than {} of {place}. Close other programs, or choose under All settings a smaller \
              micro batch tokens, or recompute = layers.",
                 bytes(free)
             ),

@@ -42,6 +42,14 @@ pub fn available() -> std::result::Result<(), String> {
     Err(String::from(WHY))
 }
 
+/// Says that there is none.
+///
+/// # Errors
+/// Always.
+pub fn cards() -> std::result::Result<Vec<crate::Card>, String> {
+    Err(String::from(WHY))
+}
+
 /// Why there is none.
 pub fn describe_devices() -> Vec<String> {
     vec![String::from(WHY)]

@@ -4,6 +4,7 @@ use paddock_kernels::wgpu::{AdapterReport, Tier, describe_adapters};
 use paddock_kernels::{Kind, automatic, describe_cuda, describe_machine};
 use serde_json::json;
 
+use crate::devices::devices;
 use crate::machine::memory;
 use crate::train::report::bytes;
 
@@ -79,6 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             "auto_why": why,
             "adapters": adapters.iter().map(adapter).collect::<Vec<_>>(),
             "cuda": cuda,
+            "devices": devices(),
         });
         println!("{report}");
         return Ok(());

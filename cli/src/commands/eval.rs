@@ -23,6 +23,7 @@ use crate::open::Opened;
 use crate::run::signals::{EXIT_INTERRUPTED, Signals};
 use crate::storage::RealStorage;
 use crate::storage::whole::replace_file;
+use crate::train::held_out;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -33,8 +34,11 @@ pub struct Args {
     #[arg(long)]
     adapter: Option<PathBuf>,
     /// Rows with known answers: files, or bundled:NAME.
-    #[arg(long, required_unless_present = "before")]
+    #[arg(long, required_unless_present_any = ["before", "held_out_by"])]
     data: Vec<String>,
+    /// Instead of --data: the very rows that this run held out and never trained on. Its folder.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["data", "before"])]
+    held_out_by: Option<PathBuf>,
     /// Compare two models: this one before tuning, and the one of --after. Both are asked the rows of --suite.
     #[arg(long, value_name = "MODEL", requires = "after", conflicts_with_all = ["model", "data", "shots"])]
     before: Option<String>,
@@ -177,14 +181,17 @@ fn of_one(args: &Args, model: &str) -> anyhow::Result<()> {
     must_be_free(args.json.as_ref())?;
     must_be_free(args.html.as_ref())?;
     let signals = Signals::install()?;
+    let opened = Opened::open(model, args.adapter.as_deref())?;
+    let (paths, rows) = match &args.held_out_by {
+        Some(run) => held_out::of_run(run)?,
+        None => (args.data.iter().map(|d| judged_by(d)).collect::<anyhow::Result<_>>()?, None),
+    };
     let selection = Selection {
+        rows,
         only: pairs("--where", &args.only)?,
         limit: args.limit,
         skip_bad: args.skip_bad,
     };
-    let opened = Opened::open(model, args.adapter.as_deref())?;
-    let paths: Vec<PathBuf> =
-        args.data.iter().map(|d| judged_by(d)).collect::<anyhow::Result<_>>()?;
     let data = rows::read(&paths, &selection)?;
     let templates = chosen_templates(args, &opened)?;
     let request = request(args);
@@ -192,7 +199,7 @@ fn of_one(args: &Args, model: &str) -> anyhow::Result<()> {
     let pool = match args.shots_from.as_ref().filter(|_| args.shots > 0) {
         Some(from) => {
             let only = pairs("--shots-where", &args.shots_where)?;
-            let selection = Selection { only, limit: None, skip_bad: args.skip_bad };
+            let selection = Selection { only, skip_bad: args.skip_bad, ..Selection::default() };
             Some(rows::read(&[bundled::data_path(from)?], &selection)?)
         }
         None => None,
@@ -202,7 +209,10 @@ fn of_one(args: &Args, model: &str) -> anyhow::Result<()> {
     let mut outcome = run.all(&data, &templates, shots)?;
     outcome.model = model.to_string();
     outcome.adapter = args.adapter.as_ref().map(|a| a.display().to_string());
-    outcome.data.clone_from(&args.data);
+    outcome.data = match &args.held_out_by {
+        Some(run) => vec![format!("the rows that {} held out", run.display())],
+        None => args.data.clone(),
+    };
     if args.shots > 0 {
         outcome.how.push_str(&format!(", after {} worked examples", args.shots));
     }

@@ -9,4 +9,5 @@ pub mod shots;
 pub mod show;
 pub mod sides;
 pub mod spill;
+pub mod splits;
 pub mod table;

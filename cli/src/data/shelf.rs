@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use paddock_datasets::template::{Body, Template, clusters, library};
+use paddock_datasets::tokenizer::Tokenizer;
 
 use crate::run::folder::check_name;
+use crate::train::reader::{CHAT, chat_template, named_template};
 
 /// Templates that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Group {
     pub about: String,
     /// The templates, as `--template` takes them.
     pub names: Vec<String>,
+    /// Those of them that ask for the input, given the answer.
+    pub inverted: Vec<String>,
 }
 
 /// What comes with the program: the built-in ones, then a group for each cluster of tasks.
@@ -23,7 +27,8 @@ pub fn built_in() -> anyhow::Result<Vec<Group>> {
     let mut groups = vec![Group {
         name: "built in".into(),
         about: "They fit the columns that data usually have.".into(),
-        names: ["prompt", "alpaca"].map(str::to_string).to_vec(),
+        names: ["prompt", "alpaca", CHAT, "conversation"].map(str::to_string).to_vec(),
+        inverted: Vec::new(),
     }];
     for name in clusters::names() {
         let Some(cluster) = clusters::bundled(name) else { continue };
@@ -34,6 +39,7 @@ pub fn built_in() -> anyhow::Result<Vec<Group>> {
             name: cluster.name.replace('_', " "),
             about: cluster.about.clone(),
             names: cluster.templates.iter().map(called).collect(),
+            inverted: cluster.templates.iter().filter(|t| t.inverted).map(called).collect(),
         });
     }
     Ok(groups)
@@ -52,6 +58,7 @@ pub fn of_file(path: &Path) -> anyhow::Result<Group> {
         name: name.unwrap_or_else(|| file.clone()),
         about: file.clone(),
         names: found.iter().map(called).collect(),
+        inverted: Vec::new(),
     })
 }
 
@@ -66,13 +73,46 @@ pub fn source(template: &Template) -> Option<(String, String)> {
     }
 }
 
+/// What a template of the shelf is for, where its name does not say.
+pub fn about(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "prompt" => "The question as it is, then the answer.",
+        "alpaca" => "Alpaca's words around the question: \"Below is an instruction …\"",
+        CHAT => "The chat format that the model was made with, if it has one.",
+        "conversation" => "A conversation as plain text, for models without a chat format.",
+        _ => return None,
+    })
+}
+
+/// The template of a name; `chat` is that of the model whose tokenizer is given.
+///
+/// # Errors
+/// If there is none, with what there is.
+pub fn named(name: &str, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Template> {
+    match tokenizer {
+        Some(tokenizer) if name == CHAT => chat_template(tokenizer, None),
+        None if name == CHAT => {
+            Err(crate::error::bad_input("the chat format is the model's own: choose a model first"))
+        }
+        _ => named_template(name),
+    }
+}
+
+/// A template that asks for what the rows ask, given their answer.
+pub fn inverted(prompt: &str, answer: &str) -> String {
+    format!(
+        "{{{{ {answer} }}}}\n\nWrite something to which this is the right answer. ||| {{{{ {prompt} }}}}"
+    )
+}
+
 /// A template of one's own.
 pub fn written(name: &str, jinja: &str, choices: &str) -> Template {
     let choices = Some(choices.trim()).filter(|choices| !choices.is_empty());
     Template::jinja(name, jinja, choices)
 }
 
-/// Writes a template as a file of that name in `folder`.
+/// Writes a template as a file of that name in `folder`; where another one has the name already, with a number
+/// behind it: runs may have been made with that one.
 ///
 /// # Errors
 /// A name that is no name for a file; what the system says.
@@ -80,7 +120,15 @@ pub fn keep(folder: &Path, template: &Template) -> anyhow::Result<PathBuf> {
     check_name(&template.name)?;
     std::fs::create_dir_all(folder)
         .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-    let path = folder.join(format!("{}.json", template.name));
+    let place = |n: u32| match n {
+        1 => folder.join(format!("{}.json", template.name)),
+        n => folder.join(format!("{}-{n}.json", template.name)),
+    };
+    let same = |path: &PathBuf| {
+        let known = Template::load(path);
+        !path.exists() || known.is_ok_and(|known| known.hash() == template.hash())
+    };
+    let path = (1..).map(place).find(same).unwrap_or_default();
     std::fs::write(&path, template.to_json())
         .with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(path)
@@ -89,16 +137,17 @@ pub fn keep(folder: &Path, template: &Template) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::setup::named_template;
 
     #[test]
     fn every_template_of_the_shelf_can_be_used_by_its_name() -> anyhow::Result<()> {
         let groups = built_in()?;
         let names: Vec<&String> = groups.iter().flat_map(|group| &group.names).collect();
         assert!(names.len() > 150, "{}", names.len());
-        for name in names {
-            named_template(name)?;
+        for name in names.into_iter().filter(|name| *name != CHAT) {
+            named(name, None)?;
         }
+        assert!(named(CHAT, None).is_err());
+        assert!(groups.iter().map(|group| group.inverted.len()).sum::<usize>() > 5);
         Ok(())
     }
 
@@ -112,6 +161,9 @@ mod tests {
         let found = named_template(&group.names[0])?;
         assert_eq!(found.hash(), template.hash());
         assert_eq!(source(&found), Some(("{{ a }} ||| {{ b }}".into(), "yes ||| no".into())));
+        assert_eq!(keep(dir.path(), &template)?, path);
+        let other = keep(dir.path(), &written("mine", "x ||| y", ""))?;
+        assert!(other.ends_with("mine-2.json"), "{}", other.display());
         assert!(keep(dir.path(), &written("../out", "x ||| y", "")).is_err());
         Ok(())
     }

@@ -43,6 +43,8 @@ pub struct Piece {
     pub trained: bool,
     /// Whether it is a special token.
     pub special: bool,
+    /// What it marks: `BOS`, a beginning; `EOS`, the end of an answer; or nothing.
+    pub mark: &'static str,
 }
 
 /// The row as one text. With a tokenizer it is the tokens that training sees, BOS and EOS included; without
@@ -71,17 +73,22 @@ fn tokens(tokenizer: &Tokenizer, rendered: &Rendered) -> anyhow::Result<Vec<Piec
     for (id, trained) in encoding.tokens.iter().zip(&encoding.trained) {
         if tokenizer.is_special(*id) {
             let rest = decoder.finish()?;
-            pieces.push(Piece { text: rest, trained: last, special: false });
+            pieces.push(Piece { text: rest, trained: last, ..Piece::default() });
             decoder = tokenizer.stream_decoder(&[], true);
             let text = tokenizer.token_text(*id).unwrap_or_else(|| format!("token {id}"));
-            pieces.push(Piece { text, trained: *trained, special: true });
+            let mark = match *id {
+                id if tokenizer.bos() == Some(id) => "BOS",
+                id if tokenizer.stops().contains(&id) => "EOS",
+                _ => "",
+            };
+            pieces.push(Piece { text, trained: *trained, special: true, mark });
         } else {
             let text = decoder.push(*id)?;
-            pieces.push(Piece { text, trained: *trained, special: false });
+            pieces.push(Piece { text, trained: *trained, ..Piece::default() });
         }
         last = *trained;
     }
-    pieces.push(Piece { text: decoder.finish()?, trained: last, special: false });
+    pieces.push(Piece { text: decoder.finish()?, trained: last, ..Piece::default() });
     Ok(pieces)
 }
 
@@ -89,7 +96,7 @@ fn spans(rendered: &Rendered) -> Vec<Piece> {
     let piece = |span: &paddock_datasets::template::Span| Piece {
         text: rendered.text[span.range.clone()].to_string(),
         trained: span.trained,
-        special: false,
+        ..Piece::default()
     };
     rendered.spans.iter().map(piece).collect()
 }

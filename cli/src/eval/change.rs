@@ -1,6 +1,6 @@
 //! What a model gained and lost: the same questions before and after, compared row by row.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::outcome::number;
 use super::suite::Scored;
@@ -17,7 +17,7 @@ pub const VERSION: u32 = 1;
 const SHOWN: usize = 20;
 
 /// One kind of task.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Which.
     pub kind: String,
@@ -37,7 +37,7 @@ pub struct Change {
 }
 
 /// A row that came out worse.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lost {
     /// Its kind.
     pub kind: String,
@@ -54,7 +54,7 @@ pub struct Lost {
 }
 
 /// Everything.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
     /// Version of this layout.
     pub version: u32,
@@ -190,7 +190,8 @@ impl Changes {
         ]
     }
 
-    fn lines(&self) -> Vec<Vec<String>> {
+    /// The table as it is shown: a line for each kind, then all together.
+    pub fn lines(&self) -> Vec<Vec<String>> {
         self.kinds.iter().chain([&self.all]).map(|k| self.line(k)).collect()
     }
 
@@ -257,7 +258,8 @@ impl Changes {
     }
 }
 
-const HEAD: [&str; 9] =
+/// What the columns of [`Changes::lines`] are.
+pub const HEAD: [&str; 9] =
     ["", "rows", "before", "after", "change", "95% interval", "chance", "rows up / down", ""];
 
 const LEGEND: &str = "The same rows are asked before and after, so the interval (bootstrap) and the chance of so \

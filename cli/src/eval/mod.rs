@@ -11,6 +11,7 @@
 //! | `measure.rs`, `statistics.rs` | measures with intervals, tests |
 //! | `outcome.rs`, `tell.rs` | what was found, as JSON |
 //! | `words.rs`, `html.rs` | the same for the terminal and as a page |
+//! | `votes.rs`, `grades.rs` | judgements of a person who does not know whose an answer is |
 //! | `suite.rs`, `change.rs` | the same questions before and after tuning, and what changed |
 //! | `progress.rs` | how far it has come |
 
@@ -20,6 +21,7 @@ pub mod change;
 pub mod confusion;
 pub mod engine;
 pub mod extract;
+pub mod grades;
 pub mod html;
 pub mod measure;
 pub mod outcome;

@@ -17,6 +17,8 @@ const MOST_LABELS: usize = 20;
 /// Which rows of the files count.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
+    /// Numbers of the rows that count; none: all.
+    pub rows: Option<BTreeSet<u64>>,
     /// Column and value: rows that have another value there are passed over.
     pub only: Vec<(String, String)>,
     /// At most so many rows, evenly spread over those that are left.
@@ -71,6 +73,9 @@ fn select(
     selection: &Selection,
     path: &Path,
 ) -> anyhow::Result<Vec<Record>> {
+    if let Some(rows) = &selection.rows {
+        records.retain(|record| rows.contains(&record.row));
+    }
     for (column, value) in &selection.only {
         let text = |r: &Record| r.get(column).and_then(scalar_text);
         let found: BTreeSet<String> = records.iter().filter_map(text).take(10_000).collect();

@@ -30,6 +30,9 @@ pub struct Ending {
     /// The test rows before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<Judged>,
+    /// The most memory that the run's process used, in bytes; 0 where the system does not say.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
 }
 
 impl Ending {

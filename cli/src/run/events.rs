@@ -25,6 +25,8 @@ pub enum Event {
     Eval(Eval),
     /// An answer of the model to a validation prompt.
     Sample(Sample),
+    /// An answer on the way: the model as it is after some steps.
+    Answer(Answer),
     /// The model before and after, on the test rows.
     Judged(Judged),
     /// A checkpoint is durable and verified.
@@ -150,6 +152,17 @@ pub struct Sample {
     pub tuned: Option<String>,
 }
 
+/// An answer of the model while it learns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The prompt, as rendered by the template: one of those of the samples.
+    pub prompt: String,
+    /// What the model says now.
+    pub answer: String,
+}
+
 /// A share with its 95% interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Share {
@@ -213,6 +226,9 @@ pub struct Pause {
     pub waiting: bool,
     /// What for, and what a person can do.
     pub message: String,
+    /// Whether somebody asked for it, by the control file; otherwise it waits for room on the disk.
+    #[serde(default)]
+    pub asked: bool,
 }
 
 /// What came out of the run.
@@ -324,12 +340,13 @@ impl Event {
 }
 
 /// Every kind, as written.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "start",
     "plan",
     "step",
     "eval",
     "sample",
+    "answer",
     "judged",
     "checkpoint",
     "warning",
@@ -350,6 +367,7 @@ mod tests {
             Event::Step(Step::default()),
             Event::Eval(Eval { exact_match: Some(0.5), ..Eval::default() }),
             Event::Sample(Sample { base: Some("a".into()), ..Sample::default() }),
+            Event::Answer(Answer::default()),
             Event::Judged(Judged::default()),
             Event::Checkpoint(SavedCheckpoint::default()),
             Event::Warning(Warning::default()),

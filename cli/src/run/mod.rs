@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod ending;
 pub mod events;
 pub mod fingerprint;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::config::{RunConfig, RunFile};
+use super::control::{Wish, asked};
 use super::ending::Ending;
 use super::events::Reason;
 use super::folder::RUN_TOML;
@@ -30,6 +31,8 @@ pub struct Overview {
     pub config: RunConfig,
     /// Whether it goes on.
     pub state: State,
+    /// Whether it goes on but waits, because somebody asked it to.
+    pub paused: bool,
     /// How it ended, if it did.
     pub ending: Option<Ending>,
     /// When something was last written about it.
@@ -48,12 +51,15 @@ impl Overview {
             None if finished => State::Finished,
             None => State::Stopped,
         };
+        let running = matches!(state, State::Running(_));
+        let paused = running && asked(path) == Some(Wish::Pause);
         let changed = |name: &str| std::fs::metadata(path.join(name)).ok()?.modified().ok();
         let changed = changed("metrics.jsonl").or_else(|| changed(RUN_TOML));
         Some(Overview {
             path: path.to_path_buf(),
             config: file.config,
             state,
+            paused,
             ending,
             changed: changed.unwrap_or(SystemTime::UNIX_EPOCH),
         })

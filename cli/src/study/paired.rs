@@ -1,7 +1,7 @@
 //! Two ways compared on the same test rows.
 
 use paddock_core::philox::{Philox, Stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::eval::statistics::{Interval, mcnemar, mean_interval};
 
@@ -9,7 +9,7 @@ use crate::eval::statistics::{Interval, mcnemar, mean_interval};
 const EXCHANGES: u32 = 10_000;
 
 /// What a comparison found.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// How much better the first is, as a share of the rows, with its 95% interval (bootstrap over rows).
     pub difference: Interval,

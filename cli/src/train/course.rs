@@ -7,6 +7,8 @@ use paddock_datasets::order::Order;
 
 /// Draws of templates use a step of their own.
 const TEMPLATES: u32 = (1 << 29) + 1;
+/// Steps into which weights are cut.
+const FINE: u64 = 1 << 32;
 
 /// The training rows of one set of a mixture, within the examples of the run.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +22,35 @@ pub struct SetRows {
     /// For each row the place of its first example; one more at the end. Those of a row differ in
     /// their template.
     pub starts: Vec<usize>,
+    /// How often each template is drawn; empty: all alike.
+    pub weights: Vec<f64>,
+    /// The template of each example, from the first row's on; empty where all are drawn alike.
+    pub drawn_with: Vec<u16>,
 }
 
 impl SetRows {
     /// Rows.
     pub fn rows(&self) -> u64 {
         self.starts.len().saturating_sub(1) as u64
+    }
+
+    /// Which of a row's examples is drawn at a position.
+    fn example(&self, row: usize, random: &Philox, at: u64) -> usize {
+        let (from, to) = (self.starts[row], self.starts[row + 1]);
+        if self.weights.is_empty() {
+            return from + random.below(TEMPLATES, at, (to - from) as u64) as usize;
+        }
+        let first = self.starts[0];
+        let weight = |i: usize| self.weights[usize::from(self.drawn_with[i - first])];
+        let sum: f64 = (from..to).map(weight).sum();
+        let mut left = sum * random.below(TEMPLATES, at, FINE) as f64 / FINE as f64;
+        for i in from..to {
+            left -= weight(i);
+            if left < 0.0 {
+                return i;
+            }
+        }
+        from
     }
 }
 
@@ -78,9 +103,7 @@ impl Course {
         (position..position + (count as u64).min(left))
             .map(|at| {
                 let (set, row) = mixture.draw();
-                let starts = &mixed.sets[set].starts;
-                let (from, to) = (starts[row], starts[row + 1]);
-                from + random.below(TEMPLATES, at, (to - from) as u64) as usize
+                mixed.sets[set].example(row, &random, at)
             })
             .collect()
     }
@@ -96,6 +119,8 @@ mod tests {
             share: 0.5,
             templates: templates as u64,
             starts: (0..=rows).map(|row| first + row * templates).collect(),
+            weights: Vec::new(),
+            drawn_with: Vec::new(),
         };
         Mixed {
             sets: vec![set("a", 0, 10, 3), set("b", 30, 1000, 1)],
@@ -122,5 +147,20 @@ mod tests {
         assert!((0..30).all(|example| drawn.contains(&example)));
         // A pass ends where it ends.
         assert_eq!(whole.examples(36, 16).len(), 4);
+    }
+
+    #[test]
+    fn templates_come_as_often_as_their_weights_say() {
+        let mut mixed = mixed();
+        mixed.sets[0].weights = vec![3.0, 0.0, 1.0];
+        mixed.sets[0].drawn_with = (0..30).map(|i| i % 3).collect();
+        mixed.sets.truncate(1);
+        mixed.rows = 10;
+        let mut course = Course::new(0, Some(&mixed), 3, true).expect("a course");
+        let drawn: Vec<usize> =
+            (0..4_000).step_by(10).flat_map(|at| course.examples(at, 10)).collect();
+        let count = |template| drawn.iter().filter(|i| **i % 3 == template).count();
+        assert_eq!((drawn.len(), count(1)), (4_000, 0));
+        assert!((2_880..3_120).contains(&count(0)), "{}", count(0));
     }
 }

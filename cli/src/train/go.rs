@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use paddock_core::train::{Decision, Outcome, Phase, StepReport, Watch};
 
+use super::on_the_way::Watched;
 use super::report::Listener;
 use super::session::{Scores, Session, Stepped};
 use super::spike::Losses;
 use super::verdict::Facts;
 use crate::run::checkpoint::{CheckpointError, Keep, Saved};
 use crate::run::config::{EarlyStopOn, LossSpike};
+use crate::run::control::Control;
 use crate::run::events::{Event, Pause, Reason, SavedCheckpoint, Warning};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{Eval, Line, MetricsWriter, Step};
@@ -35,6 +37,8 @@ pub struct Outlets<'a, 's> {
     pub listener: &'a mut dyn Listener,
     /// Whether to stop.
     pub signals: &'a Signals,
+    /// Whether to pause.
+    pub control: &'a Control,
 }
 
 /// The clock of a run over all its starts.
@@ -47,6 +51,11 @@ impl Clock {
     /// Goes on from `before` seconds.
     pub fn from(before: f64) -> Clock {
         Clock { before, since: Instant::now() }
+    }
+
+    /// Time that was not spent on training.
+    pub fn leave_out(&mut self, time: Duration) {
+        self.since += time;
     }
 
     /// Seconds of training so far.
@@ -85,13 +94,15 @@ pub struct Loop<'r, 'a, 's> {
     bad_steps: u64,
     /// What losses were like lately.
     pub losses: Losses,
+    /// Answers on the way.
+    pub watched: Watched,
 }
 
 impl<'r, 'a, 's> Loop<'r, 'a, 's> {
     /// A loop that is about to begin or to go on.
     pub fn new(session: &'r mut Session<'a>, out: Outlets<'r, 's>, clock: Clock) -> Self {
-        let (facts, losses) = (Facts::default(), Losses::default());
-        Loop { session, out, clock, facts, bad_steps: 0, losses }
+        let (facts, losses, watched) = Default::default();
+        Loop { session, out, clock, facts, bad_steps: 0, losses, watched }
     }
 
     /// Runs to the end. What comes back says why it ended; checkpoints are saved.
@@ -105,6 +116,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             self.note_eval(scores, false)?;
         }
         while !self.session.finished() {
+            self.wait_while_paused()?;
             if self.out.signals.stop_requested() {
                 return self.interrupted();
             }
@@ -128,6 +140,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             if let Some(reason) = self.after_step()? {
                 return Ok(reason);
             }
+            self.answer_on_the_way()?;
         }
         Ok(Reason::Finished)
     }
@@ -306,7 +319,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             "{what}. The run waits and keeps everything in memory: free some space and it goes on by \
              itself, or press Ctrl-C to stop it."
         );
-        self.out.listener.event(&Event::Pause(Pause { waiting: true, message }))?;
+        self.out.listener.event(&Event::Pause(Pause { waiting: true, message, asked: false }))?;
         let until = Instant::now() + FULL_DISK_WAIT;
         while Instant::now() < until {
             if self.out.signals.stop_requested() {
@@ -314,9 +327,8 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.out
-            .listener
-            .event(&Event::Pause(Pause { waiting: false, message: "Trying again.".to_string() }))
+        let message = "Trying again.".to_string();
+        self.out.listener.event(&Event::Pause(Pause { waiting: false, message, asked: false }))
     }
 
     fn interrupted(&mut self) -> anyhow::Result<Reason> {

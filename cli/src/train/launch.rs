@@ -8,7 +8,9 @@ use paddock_datasets::readers::Detected;
 
 use super::forecast::forecast;
 use super::go::{Clock, Loop, Outlets};
+use super::held_out;
 use super::judge;
+use super::on_the_way::Watched;
 use super::outcome;
 use super::report::Listener;
 use super::samples;
@@ -23,6 +25,7 @@ use crate::run::config::diff::{compare, permit};
 use crate::run::config::{
     Continuation, Layers, Record, RecordedFile, RunConfig, RunFile, Validation, Versions,
 };
+use crate::run::control::Control;
 use crate::run::events::{Event, Reason, Start, Warning};
 use crate::run::fingerprint::{Fingerprinter, compare_recorded};
 use crate::run::folder::RunFolder;
@@ -300,6 +303,7 @@ fn start_or_go_on(
         }
     }
     let step = session.run.step;
+    let control = Control::watch(folder.path(), signals);
     listener.event(&Event::Start(Start {
         out: folder.path().display().to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -309,6 +313,7 @@ fn start_or_go_on(
     let file = run_file(session.setup, old, record, step)?;
     replace_file(storage, &folder.run_toml(), file.to_text()?.as_bytes())?;
     replace_file(storage, &folder.template(), session.setup.template.to_json().as_bytes())?;
+    held_out::write(session.setup, folder, storage)?;
     let metrics = if resumes {
         MetricsWriter::resume(storage, &folder.metrics(), step)?.0
     } else {
@@ -318,8 +323,13 @@ fn start_or_go_on(
     let base = outcome::base_answers(session, &prompts, folder, storage, signals)?;
     let mut go_on = |_| !signals.stop_requested();
     let judged = judge::before(session, folder, storage, &mut go_on)?;
-    let out = Outlets { storage, folder, metrics, listener, signals };
+    for sample in samples::pair(0, &prompts, &base, &[]) {
+        listener.event(&Event::Sample(sample))?;
+    }
+    let watched = Watched::new(session, &prompts, folder)?;
+    let out = Outlets { storage, folder, metrics, listener, signals, control: &control };
     let mut run = Loop::new(session, out, Clock::from(elapsed));
+    run.watched = watched;
     run.facts.before = outcome::first_eval(storage, folder)?;
     run.losses = Losses::of(outcome::step_losses(storage, folder)?.into_iter());
     let reason = run.run()?;

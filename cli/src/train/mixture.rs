@@ -53,6 +53,10 @@ struct Set<'a> {
     /// Rows that worked examples come from.
     exemplars: HashSet<u64>,
     held: bool,
+    /// Stores that are trained on; those behind them are of templates for judging alone.
+    trained: u32,
+    /// How often each of these is drawn; empty: all alike.
+    weights: Vec<f64>,
 }
 
 impl Set<'_> {
@@ -77,17 +81,16 @@ pub fn read(reader: &Reader<'_>, progress: &mut dyn Progress) -> anyhow::Result<
         if !config.hold_out.is_empty() && !held {
             refuse_rows_of(&paths, &config.hold_out, config.skip_bad)?;
         }
-        let mut named: Vec<Option<Template>> = Vec::new();
-        for name in &set.template {
+        let (mut named, weights) = trained_with(reader, set)?;
+        let trained = named.len();
+        for name in &set.judge_template {
             named.extend(reader.templates(name)?.into_iter().map(Some));
         }
-        if named.is_empty() {
-            named.push(None);
-        }
         let labels = if set.labels.is_empty() { &config.labels } else { &set.labels };
+        let (stores, rows, exemplars) = Default::default();
         let mut found =
-            Set { set, stores: Vec::new(), rows: Vec::new(), exemplars: HashSet::new(), held };
-        for template in named {
+            Set { set, stores, rows, exemplars, held, trained: trained as u32, weights };
+        for (number, template) in named.into_iter().enumerate() {
             let wanted = Wanted {
                 paths: &paths,
                 template,
@@ -97,7 +100,9 @@ pub fn read(reader: &Reader<'_>, progress: &mut dyn Progress) -> anyhow::Result<
                 most: Some(set.max_rows.unwrap_or(MOST_ROWS)),
             };
             let (template, tokens) = reader.tokens(&wanted, &mut once)?;
-            templates.push(template);
+            if number < trained {
+                templates.push(template);
+            }
             found.exemplars.extend(&tokens.report.exemplar_rows);
             report.absorb(&tokens.report);
             if found.stores.is_empty() {
@@ -123,6 +128,37 @@ pub fn read(reader: &Reader<'_>, progress: &mut dyn Progress) -> anyhow::Result<
     };
     divide(reader, &all, &mut read)?;
     Ok(read)
+}
+
+/// The templates that a set is trained with, and how often each is drawn if that is stated.
+fn trained_with(
+    reader: &Reader<'_>,
+    set: &MixtureSet,
+) -> anyhow::Result<(Vec<Option<Template>>, Vec<f64>)> {
+    let (mut named, mut weights) = (Vec::new(), Vec::new());
+    for (i, name) in set.template.iter().enumerate() {
+        let found = reader.templates(name)?;
+        if let Some(weight) = set.template_weight.get(i) {
+            // Several under one name share its weight.
+            weights.extend(std::iter::repeat_n(weight / found.len() as f64, found.len()));
+        }
+        named.extend(found.into_iter().map(Some));
+    }
+    if named.is_empty() {
+        named.push(None);
+    }
+    Ok((named, weights))
+}
+
+/// The template by which rows of a file of their own are judged: of a mixture the first one that is kept for
+/// that, or the one named for questions; nothing where their columns decide.
+pub fn asking(reader: &Reader<'_>, template: &Template) -> anyhow::Result<Option<Template>> {
+    let config = reader.config;
+    if let Some(name) = config.mixture.iter().flat_map(|set| &set.judge_template).next() {
+        return Ok(reader.templates(name)?.into_iter().next());
+    }
+    let own = config.mixture.is_empty() || config.template.is_some();
+    Ok(own.then(|| template.clone()))
 }
 
 /// The examples of each row. With one template each example is a row of its own.
@@ -179,8 +215,10 @@ fn divide(reader: &Reader<'_>, all: &[Set<'_>], read: &mut ReadMixture) -> anyho
         let options = SplitOptions { share, min_rows: least, seed: config.seed };
         let held: HashSet<usize> =
             split(&keys, &options).validation.iter().map(|i| free[*i]).collect();
-        let (name, templates) = (set.set.title().to_string(), set.stores.len() as u64);
-        let mut own = SetRows { name, share: 0.0, templates, starts: Vec::new() };
+        let (name, templates) = (set.set.title().to_string(), u64::from(set.trained));
+        let weights = set.weights.clone();
+        let (starts, drawn_with) = Default::default();
+        let mut own = SetRows { name, share: 0.0, templates, starts, weights, drawn_with };
         let numbers: Vec<u32> =
             set.stores.iter().map(|store| read.train.add_store(Arc::clone(store))).collect();
         for (row, examples) in set.rows.iter().enumerate() {
@@ -188,9 +226,15 @@ fn divide(reader: &Reader<'_>, all: &[Set<'_>], read: &mut ReadMixture) -> anyho
                 kept.push(one_of(set, row, config.seed));
                 continue;
             }
-            own.starts.push(read.train.len());
-            texts.insert(set.first(row).text);
-            examples.iter().for_each(|(store, i)| read.train.push(numbers[*store as usize], *i));
+            let start = read.train.len();
+            for (store, i) in examples.iter().filter(|(store, _)| *store < set.trained) {
+                read.train.push(numbers[*store as usize], *i);
+                own.drawn_with.extend((!own.weights.is_empty()).then_some(*store as u16));
+            }
+            if read.train.len() > start {
+                own.starts.push(start);
+                texts.insert(set.first(row).text);
+            }
         }
         own.starts.push(read.train.len());
         if own.rows() == 0 {
@@ -234,7 +278,10 @@ fn judging(all: &[Set<'_>], seed: u64, validation: &Validation) -> Vec<(Facts, A
 
 /// One example of a row, its template chosen by seed.
 fn one_of(set: &Set<'_>, row: usize, seed: u64) -> (Facts, Arc<Store>, usize) {
-    let examples = &set.rows[row];
+    let all = &set.rows[row];
+    let judge: Vec<(u32, usize)> =
+        all.iter().filter(|(store, _)| *store >= set.trained).copied().collect();
+    let examples = if judge.is_empty() { all } else { &judge };
     let random = Philox::new(seed, Stream::SPLIT);
     let choice = random.below(u32::MAX, row as u64, examples.len() as u64) as usize;
     let (store, i) = examples[choice];

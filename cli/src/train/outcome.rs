@@ -152,7 +152,9 @@ pub fn finish(
         exit_code: if reason == Reason::Interrupted { EXIT_INTERRUPTED } else { 0 },
     };
     let plan = session.forecast.clone();
-    let ending = Ending { version: ENDING_VERSION, done: done.clone(), plan, verdict, judged };
+    let peak_memory_bytes = super::forecast::peak_bytes();
+    let (version, done_as) = (ENDING_VERSION, done.clone());
+    let ending = Ending { version, done: done_as, plan, verdict, judged, peak_memory_bytes };
     ending.write(out.storage, &out.folder.ending())?;
     out.listener.event(&Event::Done(done))?;
     Ok(Ended { reason, folder: path })

@@ -125,5 +125,11 @@ fn answering(session: &mut Session<'_>) -> anyhow::Result<f64> {
     // The last answer of a group to end decides how long the group takes.
     let groups = setup.test.len().div_ceil(together) as f64;
     let tests = groups * longest_answer(setup) as f64 * time(&prompts)?;
-    Ok(2.0 * (samples + tests))
+    // On the way the first of the prompts are answered again.
+    let times = match super::on_the_way::every(session) {
+        0 => 0,
+        every => setup.total_steps().saturating_sub(1) / every,
+    };
+    let share = wanted.min(super::on_the_way::PROMPTS) as f64 / wanted.max(1) as f64;
+    Ok(2.0 * (samples + tests) + times as f64 * share * samples)
 }

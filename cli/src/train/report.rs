@@ -138,7 +138,9 @@ impl Listener for Terminal {
             }
             Event::Warning(warning) => self.say(&format!("warning: {}", warning.message)),
             Event::Pause(pause) => self.say(&pause.message),
-            Event::Checkpoint(_) => {}
+            Event::Checkpoint(_) | Event::Answer(_) => {}
+            // Before training; shown beside the answers after it.
+            Event::Sample(Sample { tuned: None, .. }) => {}
             Event::Sample(sample) => {
                 self.end_bar();
                 if self.samples < SHOWN_SAMPLES {

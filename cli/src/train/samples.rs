@@ -8,10 +8,18 @@ use crate::generate::{Generation, Speaker};
 use crate::run::events::Sample;
 
 /// A prompt and the answer in the data, both as text and the prompt as tokens.
+#[derive(Clone, Debug)]
 pub struct Prompt {
     tokens: Vec<u32>,
     text: String,
     wanted: String,
+}
+
+impl Prompt {
+    /// The prompt as text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// The prompts of a run: the first validation rows, spread evenly.

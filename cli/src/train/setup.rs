@@ -47,6 +47,8 @@ pub struct Setup {
     pub mixed: Option<Mixed>,
     /// Rows to judge by.
     pub validation: Rows,
+    /// The file that they are of, where it is one of its own.
+    pub validation_file: Option<String>,
     /// Held-out rows that were left out because their text is trained on too.
     pub shared: u64,
     /// Rows that the model answers before and after training, to be judged.
@@ -88,9 +90,11 @@ impl Setup {
             report,
             mut files,
         } = parts(&reader, &names, progress)?;
+        let mut validation_file = None;
         if let Validation::File(path) = &names.validation {
+            validation_file = Some(path.clone());
             let own = [PathBuf::from(path)];
-            let template = config.mixture.is_empty().then(|| template.clone());
+            let template = mixture::asking(&reader, &template)?;
             let columns = &config.columns;
             let wanted = Wanted { paths: &own, template, columns, labels: None, most: None };
             let (_, held_out) = reader.tokens(&wanted, progress)?;
@@ -118,6 +122,7 @@ impl Setup {
             train,
             mixed,
             validation,
+            validation_file,
             shared,
             test,
             report,
@@ -179,6 +184,9 @@ fn parts(
 ) -> anyhow::Result<Parts> {
     let config = reader.config;
     let named = config.template.as_deref().map(|name| reader.template(name)).transpose()?;
+    let column = |field: &str| config.columns.get(field).map(String::as_str);
+    let (prompt, input, answer) = (column("prompt"), column("input"), column("answer"));
+    let named = named.map(|template| template.with_columns(prompt, input, answer));
     if config.mixture.is_empty() {
         let labels = Some(&config.labels);
         let (paths, columns) = (&names.train, &config.columns);

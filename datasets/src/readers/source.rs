@@ -73,6 +73,16 @@ fn from_reader(
     Ok(Source { reader, head, compression, skipped, notes })
 }
 
+/// An Excel or OpenDocument file: an archive whose first entries have the names of such files, or the older
+/// format.
+fn is_workbook(head: &[u8]) -> bool {
+    let has = |name: &[u8]| head.windows(name.len()).any(|part| part == name);
+    let archive = head.starts_with(b"PK\x03\x04");
+    let names: [&[u8]; 3] =
+        [b"xl/workbook", b"xl/worksheets", b"application/vnd.oasis.opendocument.spreadsheet"];
+    (archive && names.into_iter().any(has)) || head.starts_with(b"\xd0\xcf\x11\xe0")
+}
+
 /// Things that often lie where a data file should.
 fn refuse_foreign(path: &Path, head: &[u8]) -> Result<()> {
     let text = String::from_utf8_lossy(&head[..head.len().min(512)]).to_ascii_lowercase();
@@ -96,6 +106,13 @@ fn refuse_foreign(path: &Path, head: &[u8]) -> Result<()> {
             path,
             "is a tar archive",
             "unpack it yourself and name a file of it: archives are never opened here",
+        ));
+    }
+    if is_workbook(head) {
+        return Err(Error::not_data(
+            path,
+            "is a spreadsheet's own file (Excel, LibreOffice), not a plain table",
+            "save the sheet as CSV in the program that made it, and open that file",
         ));
     }
     let kind = match head {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::report::Counted;
 use crate::template::columns::hint;
-use crate::template::{Body, Compiled, Template};
+use crate::template::{Body, Columns, Compiled, Template};
 use crate::tokenizer::Tokenizer;
 
 /// Names that the interpreter has by itself.
@@ -58,6 +58,34 @@ pub fn check(
     faults
 }
 
+/// Names that a template reads and that are no column, in their order; empty for a template that cannot be
+/// compiled or is not written in Jinja. Each may be filled by another column: `template.columns.fields`.
+pub fn unfilled(template: &Template, columns: &[String]) -> Vec<String> {
+    let Body::Jinja(body) = &template.body else { return Vec::new() };
+    let bare = Template { columns: Columns::default(), ..template.clone() };
+    let Ok(compiled) = bare.compile() else { return Vec::new() };
+    strangers(&bare, &compiled, &body.jinja, columns)
+}
+
+fn strangers(
+    template: &Template,
+    compiled: &Compiled,
+    source: &str,
+    columns: &[String],
+) -> Vec<String> {
+    let stranger = |name: &String| {
+        let mapped = template.columns.fields.get(name);
+        let known = columns.contains(mapped.unwrap_or(name))
+            || GLOBALS.contains(&name.as_str())
+            || name == "answer_choices"
+            || name.starts_with("__");
+        let asked = source.contains(&format!("{name} is defined"))
+            || source.contains(&format!("{name} is not defined"));
+        !known && !asked
+    };
+    compiled.variables().into_iter().filter(stranger).collect()
+}
+
 /// Names that are no column, each with its place. A name that is asked for with `is defined` may
 /// be absent.
 fn unknown_columns(
@@ -67,17 +95,7 @@ fn unknown_columns(
     columns: &[String],
     faults: &mut Vec<String>,
 ) {
-    for name in compiled.variables() {
-        let mapped = template.columns.fields.get(&name);
-        let known = columns.contains(mapped.unwrap_or(&name))
-            || GLOBALS.contains(&name.as_str())
-            || name == "answer_choices"
-            || name.starts_with("__");
-        let asked = source.contains(&format!("{name} is defined"))
-            || source.contains(&format!("{name} is not defined"));
-        if known || asked {
-            continue;
-        }
+    for name in strangers(template, compiled, source, columns) {
         if let Some(place) = find_name(source, &name) {
             let names = columns.iter().map(String::as_str);
             let what = format!("there is no column {name:?}{}", hint(&name, names));

@@ -7,11 +7,11 @@ use eframe::egui::{Role, Theme, Vec2};
 use egui_kittest::kittest::{NodeT, Queryable};
 use egui_kittest::{Harness, SnapshotOptions};
 use paddock_gui::app::App;
-use paddock_gui::engine::Engine;
+use paddock_gui::engine::{Engine, Flags};
 use tempfile::TempDir;
 
 /// The longest that anything may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(25);
 /// Pixels of a picture that may differ: letters are drawn a little differently by other drivers.
 const DIFFERENT_PIXELS: usize = 900;
 
@@ -23,7 +23,8 @@ pub struct Visit {
     pub clicks: usize,
     /// Everything that is written.
     pub dir: TempDir,
-    draws: bool,
+    /// Whether pictures can be drawn here.
+    pub draws: bool,
 }
 
 /// The smallest window that everything has to fit into.
@@ -147,6 +148,36 @@ impl Visit {
         self.harness.step();
         self.harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
         self.settle();
+    }
+
+    /// Chooses from a list that opens when it is pressed.
+    #[track_caller]
+    pub fn choose(&mut self, list: &str, option: &str) {
+        self.wait(&format!("a list {list}"), {
+            let list = list.to_string();
+            move |h| h.query_by_role_and_label(Role::ComboBox, &list).is_some()
+        });
+        self.harness.get_by_role_and_label(Role::ComboBox, list).scroll_to_me();
+        self.settle();
+        self.harness.get_by_role_and_label(Role::ComboBox, list).click();
+        self.settle();
+        self.press(option);
+        self.clicks += 1;
+    }
+
+    /// Settings of a short run in the folder of runs, but for model and rows.
+    pub fn flags(&self, name: &str) -> (PathBuf, Flags) {
+        let out = self.dir.path().join("runs").join(name);
+        let list = [
+            ("max_steps", "6"),
+            ("lr", "2e-3"),
+            ("batch_size", "4"),
+            ("test_rows", "0"),
+            ("samples", "0"),
+        ];
+        let mut flags: Flags = list.map(|(k, v)| (k.to_string(), v.to_string())).to_vec();
+        flags.push(("out".into(), out.display().to_string()));
+        (out, flags)
     }
 
     /// Drops a file or folder on the window.

@@ -1,9 +1,11 @@
 //! The desktop app as a person uses it.
 
 mod common;
+mod files;
 mod judge;
 mod rough;
 mod runs;
 mod screens;
+mod sides;
 mod visit;
 mod window;

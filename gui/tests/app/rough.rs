@@ -4,14 +4,20 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::common::{SMALL, USUAL, Visit};
-use eframe::egui::{Key, Modifiers, Vec2};
+use eframe::egui::{Key, Modifiers, Role, Vec2};
 use paddock_gui::app::Screen;
 use paddock_gui::task::Work;
 
 /// Every kind of bad file, each with a word of the message that it deserves.
 fn bad_files(dir: &std::path::Path) -> Vec<(PathBuf, &'static str)> {
     let utf16: Vec<u8> = "a,b\n1,2\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let files: [(&str, Vec<u8>, &str); 8] = [
+    let workbook = [b"PK\x03\x04\x14\0\x06\0xl/workbook.xml".as_slice(), &[7; 300]].concat();
+    let files: [(&str, Vec<u8>, &str); 13] = [
+        ("book.xlsx", workbook, "save the sheet as CSV"),
+        ("old.xls", vec![0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1], "save the sheet as CSV"),
+        ("picture.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec(), ""),
+        ("paper.pdf", b"%PDF-1.7 and so on".to_vec(), "PDF"),
+        ("packed.jsonl.gz", b"\x1f\x8b\x08\0cut".to_vec(), ""),
         ("empty.csv", Vec::new(), ""),
         ("header.csv", b"question,answer\n".to_vec(), "row"),
         (
@@ -74,7 +80,8 @@ fn a_window_of_any_size_shows_every_screen() {
     let mut visit = Visit::new(USUAL);
     visit.press("Try the example");
     visit.wait("rows", |h| h.state().data.preview.done().is_some());
-    let screens = [Screen::Home, Screen::Data, Screen::Model, Screen::Train, Screen::Run];
+    visit.harness.state_mut().run = Some(crate::screens::run(paddock_gui::run::Stage::Finished));
+    let screens = Screen::ALL;
     let mut random = 7u64;
     for i in 0..120 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -87,6 +94,109 @@ fn a_window_of_any_size_shows_every_screen() {
         visit.harness.set_pixels_per_point(scale);
         visit.harness.step();
     }
+}
+
+/// Things that stand in the way of a model, a run or a template: each is told in words.
+#[test]
+fn bad_folders_and_templates_are_told_in_words() {
+    let mut visit = Visit::new(SMALL);
+    let dir = visit.dir.path().to_path_buf();
+    let folder = |name: &str, file: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::create_dir_all(&path).expect("a folder");
+        std::fs::write(path.join(file), text).expect("written");
+        path
+    };
+    let config = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8,
+        "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}"#;
+    let cut = folder("cut model", "config.json", config);
+    std::fs::write(cut.join("model.safetensors"), [9, 0, 0, 0]).expect("written");
+    std::fs::write(cut.join("tokenizer.json"), "{}").expect("written");
+    for (path, word) in [
+        (folder("no weights", "config.json", config), "safetensors"),
+        (cut, "model.safetensors"),
+        (folder("no config", "config.json", "{"), "config.json"),
+        (folder("other model", "config.json", r#"{"model_type": "bert"}"#), "bert"),
+    ] {
+        visit.drop_file(&path);
+        assert_eq!(visit.harness.state().screen, Screen::Model);
+        visit.wait("an end", |h| !h.state().model.facts.busy());
+        let why = visit.harness.state().model.missing().unwrap_or_default();
+        assert!(why.contains(word), "{}: {why}", path.display());
+        visit.wait_for("It cannot be used");
+        assert!(visit.harness.state().blocked(Screen::Train).is_some());
+    }
+    visit.drop_file(&folder("broken run", "run.toml", "version = \"?"));
+    visit.wait_for("holds no run that this version can read");
+    visit.press("Put the message away");
+    for (name, text) in [
+        ("broken.yaml", "templates: !Template\n  - [unclosed"),
+        ("nothing.yaml", "a: 1"),
+        ("other.json", "{\"version\": 99}"),
+        ("noise.yaml", "\u{1}\u{2}\u{3}"),
+    ] {
+        let path = dir.join(name);
+        std::fs::write(&path, text).expect("written");
+        let error = visit.harness.state_mut().studio.import(&path).expect_err(name);
+        assert!(!error.to_string().is_empty());
+        assert!(visit.harness.state().studio.chosen.is_empty(), "{name}");
+    }
+    // And after all that the built-in model is taken as ever.
+    visit.press("Model");
+    visit.press("Built-in: tiny");
+    visit.wait("the model", |h| h.state().model.missing().is_none());
+}
+
+/// What a person presses or types into.
+const CONTROLS: [Role; 8] = [
+    Role::Button,
+    Role::RadioButton,
+    Role::CheckBox,
+    Role::ComboBox,
+    Role::SpinButton,
+    Role::Slider,
+    Role::TextInput,
+    Role::MultilineTextInput,
+];
+
+/// Everything that can be pressed or typed into lies within the window from side to side: what is below can be
+/// scrolled to, what is beside cannot.
+#[test]
+fn no_control_is_cut_off_on_a_small_screen() {
+    use egui_kittest::kittest::NodeT;
+    let mut visit = Visit::new(USUAL);
+    visit.wait("devices", |h| h.state().home.devices.done().is_some());
+    visit.press("Second example: product reviews");
+    visit.wait("all rows", |h| h.state().data.found.done().is_some());
+    visit.press("Template");
+    visit.wait("the shelf", |h| h.state().studio.shelf.done().is_some());
+    visit.press("Write a new one");
+    visit.wait("a trial", |h| h.state().studio.tried.done().is_some());
+    let app = visit.harness.state_mut();
+    app.run = Some(crate::screens::run(paddock_gui::run::Stage::Paused));
+    app.train.shows_command = true;
+    app.train.advanced = true;
+    let mut seen = 0;
+    for size in [USUAL, SMALL, Vec2::new(800.0, 560.0)] {
+        visit.harness.set_size(size);
+        for screen in Screen::ALL {
+            visit.harness.state_mut().screen = screen;
+            visit.settle();
+            for node in visit.harness.root().children_recursive() {
+                let (role, label) = (node.accesskit_node().role(), node.accesskit_node().label());
+                let label = label.unwrap_or_default();
+                // Rows lie in a table that scrolls sideways by itself.
+                if !CONTROLS.contains(&role) || label.starts_with("Row ") {
+                    continue;
+                }
+                let rect = node.rect();
+                seen += 1;
+                let inside = rect.left() >= -0.5 && rect.right() <= size.x + 0.5;
+                assert!(inside, "{screen:?} at {size}: {label:?} ({role:?}) at {rect}");
+            }
+        }
+    }
+    assert!(seen > 500, "{seen}");
 }
 
 #[test]

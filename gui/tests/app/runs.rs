@@ -95,6 +95,91 @@ fn a_killed_run_is_offered_again_and_ends_as_if_nothing_had_happened() {
     assert!(weights(&out) == weights(&again), "the same bits with and without the kill");
 }
 
+/// Steps in the run's own file.
+fn written(out: &std::path::Path) -> usize {
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+    text.lines().filter(|line| line.contains("\"step\"") && line.contains("\"lr\"")).count()
+}
+
+#[test]
+fn a_paused_run_keeps_its_process_also_without_the_window() {
+    let mut visit = Visit::new(USUAL);
+    let (out, flags) = flags(&visit, "paused", 24);
+    visit.harness.state().engine.start_run(&out, &flags, false).expect("a start");
+    visit.wait("the lock", |_| holder(&out).is_some());
+    visit.press("Watch it");
+    visit.wait("steps", |h| h.state().run.as_ref().is_some_and(|run| run.steps.len() > 1));
+    visit.press("Pause");
+    visit.wait("the pause", |h| {
+        h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Paused)
+    });
+    let (steps_then, process) = (written(&out), holder(&out).map(|holder| holder.pid));
+    assert!(process.is_some() && steps_then < 24);
+    visit.come_back(USUAL);
+    visit.wait_for("is paused");
+    visit.press("Watch it");
+    visit.wait("its events", |h| h.state().run.as_ref().is_some_and(|run| !run.steps.is_empty()));
+    visit.settle();
+    assert_eq!(stage(&visit), Some(Stage::Paused));
+    assert_eq!((written(&out), holder(&out).map(|holder| holder.pid)), (steps_then, process));
+    visit.press("Continue");
+    visit.wait("the end", |h| {
+        h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Finished)
+    });
+    assert_eq!(steps(&visit), 24);
+    // Another one is killed while it waits, and goes on without waiting.
+    let (out, flags) = self::flags(&visit, "killed paused", 24);
+    let ctx = visit.harness.ctx.clone();
+    let started = visit.harness.state().engine.start_run(&out, &flags, false).expect("a start");
+    visit.harness.state_mut().run = Some(paddock_gui::run::Run::started(&ctx, &started));
+    visit.harness.state_mut().screen = paddock_gui::app::Screen::Run;
+    visit.wait("a saved step", |h| h.state().run.as_ref().is_some_and(|r| r.checkpoint.is_some()));
+    visit.press("Pause");
+    visit.wait("the pause", |h| {
+        h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Paused)
+    });
+    let process = holder(&out).expect("a process").pid;
+    assert!(
+        Command::new("kill").args(["-9", &process.to_string()]).status().expect("kill").success()
+    );
+    visit.wait_for("The run is not over");
+    visit.press("Go on");
+    visit.wait("the end", |h| {
+        h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Finished)
+    });
+    let adapter = |name: &str| {
+        let path =
+            visit.dir.path().join("runs").join(name).join("adapter/adapter_model.safetensors");
+        std::fs::read(path).expect("an adapter")
+    };
+    assert!(adapter("paused") == adapter("killed paused"), "the same bits, paused and killed");
+}
+
+#[test]
+fn a_run_that_core_cli_began_is_paused_and_stopped_from_the_window() {
+    let mut visit = Visit::new(USUAL);
+    let (out, flags) = flags(&visit, "by core-cli", 4_000);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_paddock"))
+        .arg("core-cli")
+        .args(paddock_cli::run::command::arguments("train", &flags))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("core-cli starts");
+    visit.wait("steps", |_| written(&out) > 1);
+    visit.drop_file(&out);
+    visit.press("Pause");
+    assert_eq!(stage(&visit), Some(Stage::Paused));
+    visit.press("Continue");
+    let before = written(&out);
+    visit.wait("more steps", |_| written(&out) > before);
+    visit.press("Stop and save");
+    visit.wait("the stop", |h| {
+        h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Stopped)
+    });
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+}
+
 #[test]
 fn the_command_shown_gives_the_same_run_and_opens_in_the_app() {
     let mut visit = Visit::new(USUAL);

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 
 use crate::common::{SMALL, Visit};
 use eframe::egui::Theme;
+use paddock_cli::devices::ComputeDevice;
 use paddock_cli::machine::Machine;
-use paddock_cli::run::events::{Count, Event, Judged, Plan, Sample, Seconds, Share, Verdict};
+use paddock_cli::run::events::{
+    Answer, Count, Event, Judged, Plan, Sample, Seconds, Share, Verdict,
+};
 use paddock_cli::run::metrics::{Eval, Step};
 use paddock_gui::app::{App, Screen};
 use paddock_gui::run::{Run, Stage};
 use paddock_gui::task::Work;
 
-fn plan() -> Plan {
+pub fn plan() -> Plan {
     let count = |name: &str, count| Count { name: name.into(), count };
     Plan {
         model: "bundled:tiny".into(),
@@ -39,7 +42,7 @@ fn plan() -> Plan {
 }
 
 /// A run with curves as they usually are.
-fn run(stage: Stage) -> Run {
+pub fn run(stage: Stage) -> Run {
     let mut run = Run::default();
     run.out = PathBuf::from("runs/tiny-stories");
     run.apply(Event::Plan(plan()));
@@ -59,16 +62,28 @@ fn run(stage: Stage) -> Run {
             run.apply(Event::Eval(Eval { step, eval_loss, best: true, ..Eval::default() }));
         }
     }
+    let prompt = "Tell me a story about a cat named Tom. It happens at the market.";
+    let base = Sample {
+        prompt: prompt.into(),
+        reference: Some("One day, a cat named Tom went to the market.".into()),
+        base: Some("and the sun was warm. The bear went on and on.".into()),
+        ..Sample::default()
+    };
+    run.apply(Event::Sample(base.clone()));
+    for (step, answer) in
+        [(75, "The bear went to the market."), (150, "One day a cat named Tom was warm.")]
+    {
+        run.apply(Event::Answer(Answer { step, prompt: prompt.into(), answer: answer.into() }));
+    }
+    run.memory = 128_000_000;
     let share = |value: f64| Share { value, low: value - 0.04, high: value + 0.05 };
     if stage == Stage::Finished {
         run.apply(Event::Sample(Sample {
             step: 420,
-            prompt: "Tell me a story about a cat named Tom. It happens at the market.".into(),
-            reference: Some("One day, a cat named Tom went to the market.".into()),
-            base: Some("and the sun was warm. The bear went on and on.".into()),
             tuned: Some(
                 "One morning, a cat named Tom went to the market and found a shell.".into(),
             ),
+            ..base
         }));
         run.apply(Event::Judged(Judged {
             rows: 200,
@@ -86,19 +101,37 @@ fn run(stage: Stage) -> Run {
 }
 
 /// Puts in what differs between machines.
-fn tidy(app: &mut App) {
+pub fn tidy(app: &mut App) {
     app.engine.runs = PathBuf::from("Paddock/runs");
     app.home.machine = Work::Done(Machine {
         processor: "A processor, 8 cores, SIMD avx2".into(),
         memory_bytes: 16_000_000_000,
         memory_free_bytes: 9_000_000_000,
-        computes_on: vec!["cpu".into()],
     });
+    let card = ComputeDevice {
+        name: "A graphics card".into(),
+        kind: "NVIDIA card".into(),
+        about: "The fastest. With its 24.0 GB of memory it trains adapters for models of up to about 6.00 billion numbers.".into(),
+        flags: vec![("backend".into(), "cuda".into()), ("device".into(), "0".into())],
+        memory_bytes: Some(24_000_000_000),
+        unusable: None,
+    };
+    let processor = ComputeDevice {
+        name: "A processor".into(),
+        kind: "processor".into(),
+        about:
+            "Always there. Small models train in minutes, models of billions of numbers in days."
+                .into(),
+        ..ComputeDevice::default()
+    };
+    app.home.devices = Work::Done(vec![processor, card]);
 }
 
 fn screens(theme: Theme, word: &str) {
     let mut visit = Visit::in_theme(SMALL, theme);
-    visit.wait("the machine", |h| h.state().home.machine.done().is_some());
+    visit.wait("the machine", |h| {
+        h.state().home.machine.done().is_some() && h.state().home.devices.done().is_some()
+    });
     tidy(visit.harness.state_mut());
     visit.look(&format!("{word}-home"));
     visit.press("Try the example");

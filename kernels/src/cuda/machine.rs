@@ -64,6 +64,21 @@ pub fn describe_devices() -> Vec<String> {
     lines
 }
 
+/// Every card that the driver knows.
+///
+/// # Errors
+/// Why there is none, in one line.
+pub fn cards() -> std::result::Result<Vec<crate::Card>, String> {
+    let list = start().and_then(|_| devices()).map_err(|error| error.to_string())?;
+    let card = |(_, report): (_, DeviceReport)| crate::Card {
+        number: report.number,
+        name: report.name,
+        memory_bytes: report.memory_bytes,
+        unusable: report.unusable,
+    };
+    Ok(list.into_iter().map(card).collect())
+}
+
 /// Whether a device could be opened here; if not, why, and what to use instead.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ mod tensor_map;
 mod trouble;
 
 pub use device::Gpu;
-pub use machine::{DeviceReport, available, describe_devices};
+pub use machine::{DeviceReport, available, cards, describe_devices};
 pub use profile::Line;
 
 use memory::{Memory, stored_bytes};

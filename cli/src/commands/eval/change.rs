@@ -33,6 +33,7 @@ pub(super) fn run(args: &Args, before: &str, after: &str) -> anyhow::Result<()> 
     };
     let signals = Signals::install()?;
     let selection = Selection {
+        rows: None,
         only: pairs("--where", &args.only)?,
         limit: args.limit,
         skip_bad: args.skip_bad,

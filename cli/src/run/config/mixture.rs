@@ -23,6 +23,12 @@ pub struct MixtureSet {
     /// Its templates; each row is drawn with one of them. Without any the columns decide.
     #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     pub template: Vec<String>,
+    /// How often each of these is drawn, in their order; for all or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub template_weight: Vec<f64>,
+    /// Templates that are never trained with: its held-out rows are asked in their words.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub judge_template: Vec<String>,
     /// The cluster of tasks that it belongs to. Without it: that of its templates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -55,6 +61,12 @@ impl MixtureSet {
         let first = all.next()??;
         all.all(|other| other == Some(first)).then_some(first)
     }
+}
+
+/// Sets as the text of the flag `--mixture`.
+pub fn as_flag(sets: &[MixtureSet]) -> String {
+    // Texts and finite numbers: nothing here can fail to be written.
+    toml::Value::try_from(sets).map(|value| value.to_string()).unwrap_or_default()
 }
 
 /// `sentiment` of `cluster:sentiment/terse`.
@@ -99,6 +111,20 @@ impl RunConfig {
             }
             if set.weight.is_some_and(|w| !w.is_finite() || w < 0.0) {
                 say("mixture", format!("{title}: the weight must be 0 or more"));
+            }
+            let weights = &set.template_weight;
+            if !weights.is_empty() && weights.len() != set.template.len() {
+                let (some, all) = (weights.len(), set.template.len());
+                say("mixture", format!("{title}: {some} template weights for {all} templates"));
+            }
+            let bad = weights.iter().any(|w| !w.is_finite() || *w < 0.0);
+            if bad || (!weights.is_empty() && weights.iter().sum::<f64>() <= 0.0) {
+                let text = "template weights must be 0 or more, and one above 0";
+                say("mixture", format!("{title}: {text}"));
+            }
+            if let Some(both) = set.judge_template.iter().find(|t| set.template.contains(t)) {
+                let text = "is both trained with and kept for judging";
+                say("mixture", format!("{title}: the template {both} {text}"));
             }
             if set.max_rows == Some(0) {
                 say("mixture", format!("{title}: max_rows is 0, but must be 1 or more"));

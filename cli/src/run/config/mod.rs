@@ -222,6 +222,9 @@ keys! {
     samples: u64 = 8, MayChange;
     /// Longest answer to such a prompt, in tokens.
     sample_tokens: u64 = 64, MayChange;
+    /// Steps between answers to the first two of these prompts while the model trains, to see it learn; 0 for
+    /// none. Without it: an eighth of the run.
+    sample_every: Option<u64> = None, MayChange;
 
     /// Write an event file for TensorBoard into the run's folder, too.
     tensorboard: bool = false, MayChange;
