@@ -257,9 +257,10 @@ impl Evaluate {
         let found = preference(&self.votes, SEED)?;
         let percent = |x: f64| 100.0 * x;
         Some(format!(
-            "After {} votes, the tuned model is preferred in {:.0} of 100 cases (95 times in 100 between {:.0} and \
+            "After {} vote{}, the tuned model is preferred in {:.0} of 100 cases (95 times in 100 between {:.0} and \
              {:.0}; a tie counts half).",
             self.votes.len(),
+            if self.votes.len() == 1 { "" } else { "s" },
             percent(found.value),
             percent(found.low),
             percent(found.high)

@@ -112,7 +112,7 @@ pub fn primary(ui: &mut Ui, text: &str, missing: Option<&str>) -> bool {
     let button = Button::new(RichText::new(text).color(p.on_accent).strong())
         .fill(p.accent)
         .stroke(Stroke::NONE)
-        .min_size(vec2(120.0, 34.0));
+        .min_size(vec2(0.0, 34.0));
     let response = ui.add_enabled(missing.is_none(), button);
     match missing {
         Some(missing) => {

@@ -11,7 +11,7 @@ use paddock_gui::engine::{Engine, Flags};
 use tempfile::TempDir;
 
 /// The longest that anything may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Pixels of a picture that may differ: letters are drawn a little differently by other drivers.
 const DIFFERENT_PIXELS: usize = 900;
 
@@ -163,6 +163,14 @@ impl Visit {
         self.settle();
         self.press(option);
         self.clicks += 1;
+    }
+
+    /// Scrolls to something, as a person would who wants to see it.
+    pub fn scroll_to(&mut self, label: &str) {
+        self.harness.get_by_label(label).scroll_to_me();
+        for _ in 0..8 {
+            self.settle();
+        }
     }
 
     /// Settings of a short run in the folder of runs, but for model and rows.

@@ -62,7 +62,8 @@ fn before_and_after_are_compared_and_voted_on() {
     visit.wait("the run", |_| !started.alive.load(std::sync::atomic::Ordering::Relaxed));
     visit.drop_file(&out);
     visit.press("Evaluate");
-    visit.harness.state_mut().evaluate.limit = 6;
+    let evaluate = &mut visit.harness.state_mut().evaluate;
+    (evaluate.limit, evaluate.shots) = (6, 1);
     assert_eq!(visit.harness.state().evaluate.data, "bundled:stories");
     visit.press("Ask both");
     visit.wait("an end", |h| !h.state().evaluate.work.busy());
@@ -70,7 +71,7 @@ fn before_and_after_are_compared_and_voted_on() {
     let all = all.unwrap_or_else(|| panic!("{:?}", visit.harness.state().evaluate.work));
     assert_eq!(
         all.iter().map(|asked| asked.who).collect::<Vec<_>>(),
-        ["before training", "after training"]
+        ["before training", "before, with worked examples", "after training"]
     );
     assert!(all.iter().all(|asked| asked.found().is_some_and(|found| found.rows.len() == 6)));
     visit.wait_for("The worst answers after training");
@@ -83,7 +84,7 @@ fn before_and_after_are_compared_and_voted_on() {
     visit.harness.check_accessibility();
     // Graded one by one; whose answer it is shows only at the end, or on request.
     let answers = visit.harness.state().evaluate.grading.answers.len();
-    assert_eq!(answers, 12);
+    assert_eq!(answers, 18);
     visit.press("Grade 2");
     visit.press("Pass it over");
     let grading = |visit: &Visit| visit.harness.state().evaluate.grading.grades.clone();
@@ -101,6 +102,9 @@ fn before_and_after_are_compared_and_voted_on() {
     let found = visit.harness.state().evaluate.forgetting.work.done().cloned();
     let found = found.unwrap_or_else(|| panic!("{:?}", visit.harness.state().evaluate.forgetting));
     assert_eq!((found.all.rows, found.kinds.len()), (440, 11));
+    visit.wait_for("questions that came out worse");
+    let last = visit.labels().into_iter().find(|l| l.ends_with("questions that came out worse"));
+    visit.scroll_to(&last.expect("some came out worse"));
     visit.picture("11-forgotten");
     visit.harness.check_accessibility();
 }
@@ -133,6 +137,7 @@ fn several_templates_are_mixed_and_one_is_kept_for_judging() {
     assert_eq!(chosen.iter().map(|c| c.judges).collect::<Vec<_>>(), [false, false, true]);
     chosen[1].weight = 3.0;
     visit.wait_for("75% of the rows");
+    visit.scroll_to("terse only to judge by");
     visit.picture("9-template");
     // An inverted one is begun from the columns.
     visit.press("Write an inverted one");

@@ -31,6 +31,8 @@ fn a_split_is_frozen_and_used_by_runs_and_their_evaluation() {
     assert_eq!(learn + watch + judge, 956);
     assert!((90..=100).contains(&watch) && (90..=100).contains(&judge), "{:?}", kept.rows);
     assert_eq!(kept.leaks, Some(0), "near twins are kept together");
+    visit.wait("all rows", |h| h.state().data.found.done().is_some());
+    visit.scroll_to("Do not use this split");
     visit.picture("12-split");
     let of = |visit: &Visit| config(&visit.harness.state().flags()).expect("valid settings");
     let before = of(&visit);
