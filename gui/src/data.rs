@@ -28,7 +28,7 @@ pub const MOST_ROWS: usize = 200_000;
 /// Stands for the number of rows of a file that is longer than the table.
 const MANY: u64 = 10_000_000;
 /// Characters of a cell that are looked at when it is drawn.
-const CELL: usize = 160;
+const CELL: usize = 80;
 
 /// What was read.
 #[derive(Debug)]

@@ -204,7 +204,8 @@ fn preview_ui(app: &mut App, ui: &mut Ui) {
             Work::Done(preview) => {
                 let size = TextStyle::Body.resolve(ui.style());
                 let job = painted(&preview.pieces, p, &size, false);
-                ScrollArea::vertical().id_salt("preview").max_height(210.0).show(ui, |ui| {
+                let text = ScrollArea::vertical().id_salt("preview").max_height(210.0);
+                text.min_scrolled_height(210.0).show(ui, |ui| {
                     ui.set_min_width(ui.available_width());
                     ui.add(Label::new(job).wrap().selectable(true));
                 });

@@ -8,7 +8,7 @@ use crate::split::{By, Split, Used};
 use crate::task::Work;
 
 /// The sides, with what they are for.
-const SIDES: [&str; 3] = ["Learned from", "Watched on the way", "Judged by at the end"];
+const SIDES: [&str; 3] = ["Learns from", "Watched by", "Judged by"];
 
 /// The card.
 pub fn split_ui(app: &mut App, ui: &mut Ui) {

@@ -75,7 +75,8 @@ fn shelf_ui(app: &App, ui: &mut Ui) -> Option<String> {
         Work::Done(groups) => {
             let wanted = app.studio.search.to_lowercase();
             let height = (ui.ctx().content_rect().height() - 330.0).clamp(160.0, 900.0);
-            ScrollArea::vertical().id_salt("shelf").max_height(height).show(ui, |ui| {
+            let list = ScrollArea::vertical().id_salt("shelf").max_height(height);
+            list.min_scrolled_height(height.min(260.0)).show(ui, |ui| {
                 ui.set_min_width(ui.available_width());
                 for group in groups {
                     let fits = |name: &&String| name.to_lowercase().contains(&wanted);
@@ -240,7 +241,8 @@ fn tried_ui(app: &mut App, ui: &mut Ui) {
             if !tried.pieces.is_empty() {
                 let size = TextStyle::Body.resolve(ui.style());
                 let job = painted(&tried.pieces, p, &size, app.studio.single);
-                ScrollArea::vertical().id_salt("tried").max_height(220.0).show(ui, |ui| {
+                let text = ScrollArea::vertical().id_salt("tried").max_height(220.0);
+                text.min_scrolled_height(220.0).show(ui, |ui| {
                     ui.set_min_width(ui.available_width());
                     ui.add(Label::new(job).wrap().selectable(true));
                 });
