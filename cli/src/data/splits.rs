@@ -88,6 +88,6 @@ pub fn find(splits: &Path, file: &Path) -> anyhow::Result<Option<KeptSplit>> {
         return Ok(None);
     }
     let own = fingerprint(file)?.sha256;
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
     Ok(found.into_iter().map(|(_, split)| split).find(|split| split.source == own))
 }
