@@ -295,7 +295,9 @@ fn a_hundred_thousand_rows_and_a_run_leave_the_window_free() {
     steps.sort_unstable();
     if let Some(nanoseconds) = steps.get(steps.len() * 95 / 100) {
         let ms = *nanoseconds as f64 / 1e6;
-        println!("MEASURED: on the processor, the test's own work for a frame included: p95 {ms:.2} ms");
+        println!(
+            "MEASURED: on the processor, the test's own work for a frame included: p95 {ms:.2} ms"
+        );
     }
     assert!(state.run.as_ref().is_some_and(|run| run.steps.len() == 40), "{:?}", state.run);
 }
