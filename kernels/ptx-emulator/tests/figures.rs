@@ -7,7 +7,7 @@ mod bench;
 mod common;
 #[path = "common/data.rs"]
 mod data;
-#[path = "../../src/cuda/attention_tiles.rs"]
+#[path = "../../src/attention_tiles.rs"]
 mod tiles;
 
 use bench::{Bench, Job, job, long, n, per};

@@ -7,7 +7,7 @@ mod common;
 mod data;
 #[path = "../../src/cuda/attention_groups.rs"]
 mod groups;
-#[path = "../../src/cuda/attention_tiles.rs"]
+#[path = "../../src/attention_tiles.rs"]
 mod tiles;
 
 use attention::{Sizes, reference};
