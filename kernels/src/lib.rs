@@ -195,27 +195,6 @@ pub fn cards() -> std::result::Result<Vec<Card>, String> {
     cuda::cards()
 }
 
-/// An NVIDIA card.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Card {
-    /// Its number, as [`Options::device`] takes it.
-    pub number: u32,
-    /// Its name.
-    pub name: String,
-    /// Bytes of its memory.
-    pub memory_bytes: u64,
-    /// What it lacks for training, if anything.
-    pub unusable: Option<String>,
-}
-
-/// The NVIDIA cards of this machine.
-///
-/// # Errors
-/// Why there is none, in words.
-pub fn cards() -> std::result::Result<Vec<Card>, String> {
-    cuda::cards()
-}
-
 /// The machine as a person would want it in a report: processor, cores, SIMD levels.
 pub fn describe_machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
