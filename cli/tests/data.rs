@@ -227,8 +227,7 @@ fn rows_are_converted_mixed_sampled_and_counted() {
 #[test]
 fn a_reader_that_goes_away_ends_nothing_with_a_panic() {
     let desk = desk();
-    for args in ["data template show cluster:sentiment", "data inspect rows.json", "doctor"]
-    {
+    for args in ["data template show cluster:sentiment", "data inspect rows.json", "doctor"] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = desk.command(args);

@@ -136,6 +136,10 @@ impl App {
         match ask {
             Ask::Rows => self.open_rows(ctx, &path.display().to_string()),
             Ask::Model => self.model.choose(ctx, &path.display().to_string()),
+            Ask::Weights => {
+                let folder = path.parent().unwrap_or(&path);
+                self.model.choose(ctx, &folder.display().to_string());
+            }
             Ask::Run => self.open_path(ctx, &path),
             Ask::Runs => {
                 self.engine.runs = path;
@@ -221,8 +225,8 @@ impl App {
     pub fn open_path(&mut self, ctx: &Context, path: &Path) {
         if path.join("run.toml").is_file() {
             self.open_run(ctx, path);
-        } else if path.join("config.json").is_file() {
-            self.model.choose(ctx, &path.display().to_string());
+        } else if let Some(folder) = model_folder(path) {
+            self.model.choose(ctx, &folder.display().to_string());
             self.screen = Screen::Model;
         } else if path.is_dir() {
             self.trouble = Some(format!(
@@ -352,4 +356,11 @@ impl App {
             self.export.path = run.out.join("merged").display().to_string();
         }
     }
+}
+
+/// The model's folder, if `path` is one or a file of weights in one.
+fn model_folder(path: &Path) -> Option<&Path> {
+    let weights = path.extension().is_some_and(|end| end == "safetensors");
+    let folder = if weights { path.parent()? } else { path };
+    folder.join("config.json").is_file().then_some(folder)
 }

@@ -14,6 +14,8 @@ pub enum Ask {
     Rows,
     /// A model's folder.
     Model,
+    /// A model's file of weights, in its folder.
+    Weights,
     /// A run's folder.
     Run,
     /// The folder that holds runs.
@@ -55,6 +57,10 @@ fn show(ask: Ask) -> Option<PathBuf> {
             .add_filter("All files", &["*"])
             .pick_file(),
         Ask::Model => dialog.set_title("The folder of a model").pick_folder(),
+        Ask::Weights => dialog
+            .set_title("A model's weights")
+            .add_filter("Weights (safetensors)", &["safetensors"])
+            .pick_file(),
         Ask::Run => dialog.set_title("The folder of a run").pick_folder(),
         Ask::Runs => dialog.set_title("Where runs are kept").pick_folder(),
         Ask::Export => dialog.set_title("A new folder for the model").save_file(),

@@ -42,7 +42,10 @@ fn choices_ui(app: &mut App, ui: &mut Ui) {
         if plain(ui, "Choose a folder", None) {
             app.dialog = Some(Dialog::open(&ctx, Ask::Model));
         }
-        hint(ui, "or drop it on this window");
+        if plain(ui, "Choose a file in it", None) {
+            app.dialog = Some(Dialog::open(&ctx, Ask::Weights));
+        }
+        hint(ui, "or drop either on this window");
     });
     ui.add_space(6.0);
     hint(

@@ -114,6 +114,8 @@ fn bad_folders_and_templates_are_told_in_words() {
     std::fs::write(cut.join("tokenizer.json"), "{}").expect("written");
     for (path, word) in [
         (folder("no weights", "config.json", config), "safetensors"),
+        // Its file of weights stands for its folder.
+        (cut.join("model.safetensors"), "model.safetensors"),
         (cut, "model.safetensors"),
         (folder("no config", "config.json", "{"), "config.json"),
         (folder("other model", "config.json", r#"{"model_type": "bert"}"#), "bert"),
