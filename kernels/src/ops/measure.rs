@@ -12,6 +12,9 @@ use crate::Device;
 /// Seconds that one measurement should take at least, where one call is shorter.
 const ENOUGH: f64 = 0.05;
 
+/// Seconds of work before what counts: devices that were idle run at a fraction of their clock at first.
+const WARM: f64 = 0.4;
+
 /// Calls recorded between two waits at most.
 const MOST_CALLS: f64 = 200.0;
 
@@ -58,7 +61,10 @@ fn speed(op: &Op, case: &Case, backend: &mut dyn Backend) -> Result<Speed> {
     time(1)?;
     let once = time(1)?;
     let calls = (ENOUGH / once.max(1e-9)).ceil().clamp(1.0, MOST_CALLS) as usize;
-    time(calls)?;
+    let start = Instant::now();
+    while start.elapsed().as_secs_f64() < WARM {
+        time(calls)?;
+    }
     let mut rounds = [0.0; ROUNDS];
     for round in &mut rounds {
         *round = time(calls)?;

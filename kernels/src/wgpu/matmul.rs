@@ -56,6 +56,9 @@ const SUM: Kernel = Kernel {
 /// Tiles of 128 x 128 from which on they are worth it: fewer would leave most of a card idle.
 const MANY_TILES: u32 = 24;
 
+/// Workgroup memory of the kernel that reads quads.
+const QUADS_BYTES: u32 = 2 * 16 * 33 * 16;
+
 /// Workgroups of the small kernel that a card should have; where there are fewer tiles, some share one.
 const SPREAD: u64 = 1024;
 
@@ -98,7 +101,7 @@ impl Product {
 
     /// The kernel and its threads by the shape: thin products get thin tiles, small ones small tiles. Then
     /// rows and columns of a workgroup.
-    fn kernel(&self) -> (Kernel, Tile, [u32; 2]) {
+    fn kernel(&self, workgroup_bytes: u32) -> (Kernel, Tile, [u32; 2]) {
         let many = self.m.div_ceil(128).saturating_mul(self.n.div_ceil(128)) >= MANY_TILES;
         let (wx, wy) = match (self.m, self.n) {
             (..=8, _) => (32, 2),
@@ -108,7 +111,8 @@ impl Product {
         };
         let tile = self.tile(wx, wy);
         if many && self.m.min(self.n) > 32 {
-            let kernel = if self.in_quads() { QUADS } else { LARGE };
+            let fits = self.in_quads() && workgroup_bytes >= QUADS_BYTES;
+            let kernel = if fits { QUADS } else { LARGE };
             (kernel, tile, [128, 128])
         } else {
             (PRODUCT, tile, [4 * wy, 4 * wx])
@@ -158,7 +162,7 @@ impl Wgpu<'_> {
         if cooperates && x.in_quads() && x.m.min(x.n).min(x.k) >= 32 {
             return self.run_cooperative(x);
         }
-        let (kernel, tile, [rows, cols]) = x.kernel();
+        let (kernel, tile, [rows, cols]) = x.kernel(self.gpu.max_workgroup_bytes);
         let tiles = u64::from(x.m.div_ceil(rows)) * u64::from(x.n.div_ceil(cols));
         let slice = if kernel.stem == PRODUCT.stem { x.slice(tiles) } else { x.k };
         let slices = x.k.div_ceil(slice.max(1)).max(1);
@@ -203,15 +207,15 @@ impl Wgpu<'_> {
             self.run_range(b, PARTIALS as u32)?;
         }
         let exponent = x.exponent.unwrap_or(UNKNOWN);
-        let edge = 8 * self.gpu.tile_edge;
+        let (rows, cols) = (8 * self.gpu.tile_edge, 16 * self.gpu.tile_edge);
         self.launch(&Launch {
             kernel: COOPERATIVE,
             operands: &[("out", x.out.0), ("a", x.a.0), ("ranges", Place::Partials)],
             weight: x.b.0,
             tile: Tile { edge: self.gpu.tile_edge, ..x.tile(1, 1) },
             params: &x.params(x.out.1, [exponent, 0]),
-            groups: u64::from(x.m.div_ceil(edge)) * u64::from(x.n.div_ceil(edge)),
-            cost: 2 * u64::from(edge) * u64::from(edge) * u64::from(x.k),
+            groups: u64::from(x.m.div_ceil(rows)) * u64::from(x.n.div_ceil(cols)),
+            cost: 2 * u64::from(rows) * u64::from(cols) * u64::from(x.k),
         })
     }
 

@@ -1,11 +1,11 @@
 // out (M,N) = alpha · A (M,K) · B (K,N) [+ out], as matmul_large.wgsl, for operands whose rows are whole
 // quads: every load from memory is four numbers.
 //
-// 256 threads compute 128 rows and 128 columns from slices of 8 along K. There are two slices in
-// workgroup memory: while one is multiplied, the next is on its way from memory, and one barrier a
-// slice is enough. A warp of 32 threads is 4 x 8 of them, and a thread has 8 x 8 numbers in two quads
-// of rows, 16 apart, and two of columns, 32 apart: so a warp reads 4 quads of A and 8 of B at a time,
-// each once.
+// 256 threads compute 128 rows and 128 columns from slices of 16 along K: while one is multiplied, the next is
+// on its way from memory into registers. A warp of 32 threads is 4 x 8 of them, and a thread has 8 x 8
+// numbers in two quads of rows, 16 apart, and two of columns, 32 apart: so a warp reads 4 quads of A and
+// 8 of B at a time, each once. (Of seven such kernels on an H200 this was the fastest: slices of 8 twice
+// in memory, and 16 x 8 numbers a thread, were slower.)
 
 struct P {
     first_group: u32,
@@ -26,18 +26,17 @@ struct P {
     add: u32,
 }
 
-const DEPTH: u32 = 8u;
+const DEPTH: u32 = 16u;
 // Quads from one k to the next: one more than there are, so that threads that write neighbouring k meet
 // different banks.
 const STEP: u32 = 33u;
-const SLICE: u32 = DEPTH * STEP;
 // Rows of tiles that are computed together, so that they share columns of B in the card's cache.
 const BAND: u32 = 8u;
 const GROUP: u32 = 256u;
 
-// Four rows of A (columns of B) at one k each; two slices.
-var<workgroup> tile_a: array<vec4<f32>, 2u * SLICE>;
-var<workgroup> tile_b: array<vec4<f32>, 2u * SLICE>;
+// Four rows of A (columns of B) at one k each.
+var<workgroup> tile_a: array<vec4<f32>, DEPTH * STEP>;
+var<workgroup> tile_b: array<vec4<f32>, DEPTH * STEP>;
 
 // The first row and column of a workgroup's tile: bands of BAND rows, columns within a band.
 fn corner(g: u32) -> vec2<u32> {
@@ -52,45 +51,45 @@ fn corner(g: u32) -> vec2<u32> {
     return 128u * vec2<u32>(band * BAND + within % rows, within / rows);
 }
 
-// Where a thread's quad of a slice begins: its row (column) and k, then both as the quad's number in
-// memory. Beyond the edge it is the last row's, whose products are never written.
+// Where quad i of a slice begins: its row (column) and k, then both as the quad's number in memory. Beyond
+// the edge it is the last row's, whose products are never written.
 struct Load {
     line: u32,
     k: u32,
     quad: u32,
 }
 
-fn place(t: u32, k_fast: bool, at: u32, first: u32, count: u32, line_step: u32, k_step: u32) -> Load {
-    let line = select(4u * (t % 32u), t / 2u, k_fast);
-    let k = select(t / 32u, 4u * (t % 2u), k_fast);
+fn place(i: u32, k_fast: bool, at: u32, first: u32, count: u32, line_step: u32, k_step: u32) -> Load {
+    let line = select(4u * (i % 32u), i / 4u, k_fast);
+    let k = select(i / 32u, 4u * (i % 4u), k_fast);
     let last = select(count - 4u, count - 1u, k_fast);
     return Load(line, k, (at + min(first + line, last) * line_step + k * k_step) / 4u);
 }
 
 // Puts a quad into its slice: along k it goes to four places.
-fn put_a(to: u32, source: Load, x: vec4<f32>) {
+fn put_a(source: Load, x: vec4<f32>) {
     if (A_K_FAST) {
-        let i = to + source.k * STEP + source.line / 4u;
+        let i = source.k * STEP + source.line / 4u;
         let c = source.line % 4u;
         tile_a[i][c] = x.x;
         tile_a[i + STEP][c] = x.y;
         tile_a[i + 2u * STEP][c] = x.z;
         tile_a[i + 3u * STEP][c] = x.w;
     } else {
-        tile_a[to + source.k * STEP + source.line / 4u] = x;
+        tile_a[source.k * STEP + source.line / 4u] = x;
     }
 }
 
-fn put_b(to: u32, source: Load, x: vec4<f32>) {
+fn put_b(source: Load, x: vec4<f32>) {
     if (B_K_FAST) {
-        let i = to + source.k * STEP + source.line / 4u;
+        let i = source.k * STEP + source.line / 4u;
         let c = source.line % 4u;
         tile_b[i][c] = x.x;
         tile_b[i + STEP][c] = x.y;
         tile_b[i + 2u * STEP][c] = x.z;
         tile_b[i + 3u * STEP][c] = x.w;
     } else {
-        tile_b[to + source.k * STEP + source.line / 4u] = x;
+        tile_b[source.k * STEP + source.line / 4u] = x;
     }
 }
 
@@ -113,10 +112,12 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     if (first.x >= p.m) {
         return;
     }
-    let from_a = place(t, A_K_FAST, p.a_at, first.x, p.m, p.a_row, p.a_col);
-    let from_b = place(t, B_K_FAST, p.b_at, first.y, p.n, p.b_col, p.b_row);
-    let step_a = select(p.a_col * DEPTH / 4u, DEPTH / 4u, A_K_FAST);
-    let step_b = select(p.b_row * DEPTH / 4u, DEPTH / 4u, B_K_FAST);
+    let a0 = place(t, A_K_FAST, p.a_at, first.x, p.m, p.a_row, p.a_col);
+    let a1 = place(t + GROUP, A_K_FAST, p.a_at, first.x, p.m, p.a_row, p.a_col);
+    let b0 = place(t, B_K_FAST, p.b_at, first.y, p.n, p.b_col, p.b_row);
+    let b1 = place(t + GROUP, B_K_FAST, p.b_at, first.y, p.n, p.b_col, p.b_row);
+    let step_a = p.a_col * DEPTH / 4u;
+    let step_b = p.b_row * DEPTH / 4u;
     // Warps are 4 x 2; within one, threads 4 x 8.
     let ly = 8u * (t / 64u) + t / 8u % 4u;
     let lx = 16u * (t / 32u % 2u) + t % 8u;
@@ -136,39 +137,43 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     var s61 = vec4<f32>(0.0);
     var s70 = vec4<f32>(0.0);
     var s71 = vec4<f32>(0.0);
-    var quad_a = from_a.quad;
-    var quad_b = from_b.quad;
-    var next_a = vec4<f32>(0.0);
-    var next_b = vec4<f32>(0.0);
-    if (from_a.k < p.k) {
-        next_a = a[quad_a];
-    }
-    if (from_b.k < p.k) {
-        next_b = weight_quad(quad_b);
-    }
-    put_a(0u, from_a, next_a);
-    put_b(0u, from_b, next_b);
-    workgroupBarrier();
-    var slice = 0u;
-    for (var k = DEPTH; k < p.k + DEPTH; k = k + DEPTH) {
-        quad_a = quad_a + step_a;
-        quad_b = quad_b + step_b;
-        next_a = vec4<f32>(0.0);
-        next_b = vec4<f32>(0.0);
-        if (k + from_a.k < p.k) {
-            next_a = a[quad_a];
+    var next_a0 = vec4<f32>(0.0);
+    var next_a1 = vec4<f32>(0.0);
+    var next_b0 = vec4<f32>(0.0);
+    var next_b1 = vec4<f32>(0.0);
+    var moved_a = 0u;
+    var moved_b = 0u;
+    // The first turn multiplies zeros, while the first slice is on its way.
+    for (var k = 0u; k < p.k + DEPTH; k = k + DEPTH) {
+        put_a(a0, next_a0);
+        put_a(a1, next_a1);
+        put_b(b0, next_b0);
+        put_b(b1, next_b1);
+        workgroupBarrier();
+        next_a0 = vec4<f32>(0.0);
+        next_a1 = vec4<f32>(0.0);
+        next_b0 = vec4<f32>(0.0);
+        next_b1 = vec4<f32>(0.0);
+        if (k + a0.k < p.k) {
+            next_a0 = a[a0.quad + moved_a];
         }
-        if (k + from_b.k < p.k) {
-            next_b = weight_quad(quad_b);
+        if (k + a1.k < p.k) {
+            next_a1 = a[a1.quad + moved_a];
         }
-        let at_a = slice + ly;
-        let at_b = slice + lx;
-        //: repeat 8
+        if (k + b0.k < p.k) {
+            next_b0 = weight_quad(b0.quad + moved_b);
+        }
+        if (k + b1.k < p.k) {
+            next_b1 = weight_quad(b1.quad + moved_b);
+        }
+        moved_a = moved_a + step_a;
+        moved_b = moved_b + step_b;
+        //: repeat 16
         {
-            let x0 = tile_a[at_a + REPEAT * STEP];
-            let x1 = tile_a[at_a + (REPEAT * STEP + 4u)];
-            let y0 = tile_b[at_b + REPEAT * STEP];
-            let y1 = tile_b[at_b + (REPEAT * STEP + 8u)];
+            let x0 = tile_a[REPEAT * STEP + ly];
+            let x1 = tile_a[REPEAT * STEP + 4u + ly];
+            let y0 = tile_b[REPEAT * STEP + lx];
+            let y1 = tile_b[REPEAT * STEP + 8u + lx];
             s00 = fma(vec4<f32>(x0.x), y0, s00);
             s01 = fma(vec4<f32>(x0.x), y1, s01);
             s10 = fma(vec4<f32>(x0.y), y0, s10);
@@ -187,9 +192,6 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
             s71 = fma(vec4<f32>(x1.w), y1, s71);
         }
         //: end
-        slice = SLICE - slice;
-        put_a(slice, from_a, next_a);
-        put_b(slice, from_b, next_b);
         workgroupBarrier();
     }
     let row = first.x + 4u * ly;

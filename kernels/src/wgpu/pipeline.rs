@@ -11,6 +11,7 @@ use paddock_core::weights::Dtype;
 
 use super::memory::Place;
 use super::tier::Tier;
+use super::trusted;
 
 /// One entry point of a WGSL file.
 #[derive(Clone, Copy, Debug)]
@@ -301,10 +302,16 @@ impl Pipeline {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        let text = wgpu::ShaderModuleDescriptor {
             label: Some(&label),
             source: wgpu::ShaderSource::Wgsl(Cow::Owned(key.wgsl(tier))),
-        });
+        };
+        let module = match key.stem {
+            "matmul_quads" | "matmul_cooperative" | "attention_tiles" => {
+                trusted::unchecked(device, text)
+            }
+            _ => device.create_shader_module(text),
+        };
         // Every kernel writes its workgroup memory before it reads it.
         let options = wgpu::PipelineCompilationOptions {
             zero_initialize_workgroup_memory: false,

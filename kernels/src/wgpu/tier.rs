@@ -31,8 +31,8 @@ pub struct Offer {
     pub workgroup_bytes: u32,
 }
 
-/// Workgroup memory of the cooperative tier's matrix product.
-const COOPERATIVE_BYTES: u32 = 30 << 10;
+/// Workgroup memory of the cooperative tier's matrix product, with large tiles and with small ones.
+const COOPERATIVE_BYTES: [u32; 2] = [40 << 10, 20 << 10];
 
 impl Tier {
     /// All, the plainest first.
@@ -52,8 +52,8 @@ impl Tier {
     }
 
     /// What an adapter can run. Subgroups of at least four: the sums of a workgroup's subgroups must fit the
-    /// array that the plain kernels reduce in. Of 8 (16 for the larger tiles) to 32 where they cooperate: the kernel
-    /// needs four of them in 128 threads, and has a tile of memory for each.
+    /// array that the plain kernels reduce in. Of 8 (32 for the larger tiles) to 32 where they cooperate: the kernel
+    /// needs eight of them in 256 threads, and has a tile of memory for each.
     pub fn offered(offer: Offer) -> Vec<Tier> {
         let [smallest, largest] = offer.subgroups;
         let can = |tier: &Tier| {
@@ -61,9 +61,14 @@ impl Tier {
                 Tier::Plain => true,
                 Tier::Subgroups => smallest >= 4,
                 Tier::Cooperative => {
+                    let [large, small] = COOPERATIVE_BYTES;
+                    let (bytes, least) = match offer.tile_edge {
+                        16 => (large, 32),
+                        _ => (small, 8),
+                    };
                     offer.tile_edge > 0
-                        && offer.workgroup_bytes >= COOPERATIVE_BYTES
-                        && smallest >= offer.tile_edge
+                        && offer.workgroup_bytes >= bytes
+                        && smallest >= least
                         && largest <= 32
                 }
             };
