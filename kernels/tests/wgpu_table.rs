@@ -121,8 +121,8 @@ fn products_by_matrix_instructions_equal_the_reference() {
             // The products' rows, columns and depth, where the shape is no more than that.
             let words = case.shape.split([' ', ',']).filter_map(|word| word.parse::<u32>().ok());
             let extents: Vec<u32> = words.collect();
-            let fits =
-                extents.iter().all(|x| x % 4 == 0) && extents.iter().take(3).all(|&x| x >= 32);
+            let fits = extents.iter().all(|x| x.is_multiple_of(4))
+                && extents.iter().take(3).all(|&x| x >= 32);
             if left == 0 || op.name.starts_with("matmul") && !fits {
                 continue;
             }
