@@ -110,10 +110,10 @@ impl Wgpu<'_> {
     fn tiles_pay(&self, slots: &[Slot], lse: Slot, heads: Heads, rows: Rows) -> bool {
         let tiles = u64::from(self.tables.visibility(rows).by_query.count);
         let quads = |slot: &Slot| {
-            (slot.offset - self.memory.window(*slot)) % 4 == 0
+            (slot.offset - self.memory.window(*slot)).is_multiple_of(4)
                 && self.place(*slot) != self.place(lse)
         };
-        heads.head_dim % 4 == 0
+        heads.head_dim.is_multiple_of(4)
             && heads.head_dim <= 128
             && self.gpu.max_workgroup_bytes >= TILED_BYTES
             && self.tables.count(rows) >= FILLED * tiles

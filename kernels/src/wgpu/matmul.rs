@@ -96,7 +96,7 @@ impl Product {
         let lengths = [a_row, b_row, self.n];
         let [a, b] = [self.a_strides, self.b_strides].map(|steps| steps[0].max(steps[1]));
         let places = [self.a.1, self.b.1, self.out.1, a, b, self.out_row];
-        lengths.iter().chain(&places).all(|number| number % 4 == 0)
+        lengths.iter().chain(&places).all(|number| number.is_multiple_of(4))
     }
 
     /// The kernel and its threads by the shape: thin products get thin tiles, small ones small tiles. Then
