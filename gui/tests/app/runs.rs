@@ -68,7 +68,7 @@ fn a_run_goes_on_without_the_window_and_is_found_again() {
 #[test]
 fn a_killed_run_is_offered_again_and_ends_as_if_nothing_had_happened() {
     let mut visit = Visit::new(USUAL);
-    let (out, flags) = flags(&visit, "killed", 24);
+    let (out, flags) = flags(&visit, "killed", 100);
     visit.harness.state().engine.start_run(&out, &flags, false).expect("a start");
     visit.wait("a checkpoint", |_| {
         out.join("checkpoints/step-6").exists() || out.join("adapter").exists()
@@ -86,7 +86,7 @@ fn a_killed_run_is_offered_again_and_ends_as_if_nothing_had_happened() {
     visit.wait("the end", |h| {
         h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Finished)
     });
-    let (again, flags) = self::flags(&visit, "whole", 24);
+    let (again, flags) = self::flags(&visit, "whole", 100);
     let started = visit.harness.state().engine.start_run(&again, &flags, false).expect("a start");
     visit.wait("the other run", |_| !started.alive.load(std::sync::atomic::Ordering::Relaxed));
     let weights = |dir: &std::path::Path| {
@@ -103,8 +103,10 @@ fn written(out: &std::path::Path) -> usize {
 
 #[test]
 fn a_paused_run_keeps_its_process_also_without_the_window() {
+    // So many that a quick machine has not done them all when the button is pressed.
+    const STEPS: u32 = 200;
     let mut visit = Visit::new(USUAL);
-    let (out, flags) = flags(&visit, "paused", 24);
+    let (out, flags) = flags(&visit, "paused", STEPS);
     visit.harness.state().engine.start_run(&out, &flags, false).expect("a start");
     visit.wait("the lock", |_| holder(&out).is_some());
     visit.press("Watch it");
@@ -114,7 +116,7 @@ fn a_paused_run_keeps_its_process_also_without_the_window() {
         h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Paused)
     });
     let (steps_then, process) = (written(&out), holder(&out).map(|holder| holder.pid));
-    assert!(process.is_some() && steps_then < 24);
+    assert!(process.is_some() && steps_then < STEPS as usize);
     visit.come_back(USUAL);
     visit.wait_for("is paused");
     visit.press("Watch it");
@@ -126,9 +128,9 @@ fn a_paused_run_keeps_its_process_also_without_the_window() {
     visit.wait("the end", |h| {
         h.state().run.as_ref().is_some_and(|run| run.stage == Stage::Finished)
     });
-    assert_eq!(steps(&visit), 24);
+    assert_eq!(steps(&visit), STEPS as usize);
     // Another one is killed while it waits, and goes on without waiting.
-    let (out, flags) = self::flags(&visit, "killed paused", 24);
+    let (out, flags) = self::flags(&visit, "killed paused", STEPS);
     let ctx = visit.harness.ctx.clone();
     let started = visit.harness.state().engine.start_run(&out, &flags, false).expect("a start");
     visit.harness.state_mut().run = Some(paddock_gui::run::Run::started(&ctx, &started));
