@@ -150,9 +150,14 @@ fn every_row_of_a_file_is_answered_once_and_judged() {
         desk.run("generate --model model --template alpaca --data none.jsonl --out x", 2);
     assert!(err.contains("row 0 has no question"), "{err}");
 
-    let (out, _) =
-        desk.run("judge rate --answers said.jsonl --rubric safety --judge model --out j.jsonl", 0);
-    assert!(out.contains("2 rows") || out.contains("grade"), "{out}");
+    // The toy reads little text, so its rubric is short.
+    let rubric = "name = \"short\"\ntext = \"{{ question }} {{ answer }}\"\n\
+                  [[grade]]\nname = \"bad\"\nvalue = 0\nmeans = \"no\"\n\
+                  [[grade]]\nname = \"good\"\nvalue = 1\nmeans = \"yes\"\n";
+    std::fs::write(desk.path("short.toml"), rubric).expect("a rubric");
+    let judge = "judge rate --answers said.jsonl --rubric short.toml --judge model --out j.jsonl";
+    let (out, _) = desk.run(judge, 0);
+    assert!(out.contains("judged    2 rows"), "{out}");
 }
 
 #[test]
