@@ -1,26 +1,21 @@
 //! `core-cli bench train`: optimizer steps of a model of any shape, with random weights.
 
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use memmap2::Mmap;
 use paddock_core::backend::Backend;
-use paddock_core::config::{Config, Rope, RopeScaling};
-use paddock_core::model::names::TensorSpec;
-use paddock_core::model::{LoraConfig, Method, Model, init, tensors};
+use paddock_core::model::{LoraConfig, Method, Model, init};
 use paddock_core::null::Null;
-use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::Plan;
 use paddock_core::train::{
     Adam, LossScale, Outcome, Phase, StepSettings, Watch, scaled_step, step,
 };
-use paddock_core::weights::{Dtype, WeightView, Weights};
 use serde_json::json;
 
+use super::bench_model::{RandomModel, Shape};
 use super::bench_work::{Work, large_product};
 use crate::error::bad_input;
-use crate::model::mmap::{forget, map};
+use crate::model::mmap::forget;
 use crate::open::{Machine, device, parse_parameters};
 use crate::run::config;
 use crate::train::forecast::{peak_bytes, resident_bytes};
@@ -28,15 +23,8 @@ use crate::train::session::recompute;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// DIM,LAYERS,HEADS,KV,HIDDEN,VOCAB
-    #[arg(long, value_name = "DIM,LAYERS,HEADS,KV,HIDDEN,VOCAB")]
-    shape: String,
-    /// The head is the embedding table.
-    #[arg(long)]
-    tie: bool,
-    /// Element type of the frozen weights: f32 or bf16.
-    #[arg(long, default_value = "f32")]
-    weights: String,
+    #[command(flatten)]
+    pub model: Shape,
     /// Rows of a step.
     #[arg(long, default_value_t = 4)]
     pub batch: u64,
@@ -44,7 +32,7 @@ pub struct Args {
     #[arg(long, default_value_t = 256)]
     pub seq: u64,
     /// Rows to train on, instead of random tokens.
-    #[arg(long, requires = "tokenizer")]
+    #[arg(long, requires = "tokenizer", conflicts_with = "keep")]
     pub data: Option<PathBuf>,
     /// A folder with the tokenizer for them.
     #[arg(long, requires = "data")]
@@ -98,61 +86,8 @@ impl Watch for Phases {
     }
 }
 
-fn shape(args: &Args) -> anyhow::Result<Config> {
-    let numbers: Result<Vec<u32>, _> = args.shape.split(',').map(|n| n.trim().parse()).collect();
-    let Ok([dim, n_layers, n_heads, n_kv_heads, hidden_dim, vocab_size]) =
-        numbers.map(|n| <[u32; 6]>::try_from(n).unwrap_or([0; 6]))
-    else {
-        return Err(bad_input(format!("--shape {}: expected six whole numbers", args.shape)));
-    };
-    let config = Config {
-        dim,
-        hidden_dim,
-        n_layers,
-        n_heads,
-        n_kv_heads,
-        head_dim: dim.checked_div(n_heads).unwrap_or(0),
-        vocab_size,
-        max_seq_len: args.seq as u32,
-        rms_norm_eps: 1e-5,
-        rope: Rope { theta: 10_000.0, scaling: RopeScaling::Default },
-        tied: args.tie,
-    };
-    config.validate()?;
-    Ok(config)
-}
-
-/// Random checkpoint bytes: each tensor is a window into one block of random numbers.
-fn random_bytes(config: &Config, dtype: Dtype) -> Vec<u8> {
-    let largest = tensors(config).iter().map(|t| u64::from(t.rows) * u64::from(t.cols)).max();
-    let random = Philox::new(1, Stream::init(0));
-    let value = |i: u64| (random.uniform(0, i) - 0.5) * 0.1;
-    let count = largest.unwrap_or(0);
-    match dtype {
-        Dtype::F32 => (0..count).flat_map(|i| value(i).to_le_bytes()).collect(),
-        _ => (0..count).flat_map(|i| half::bf16::from_f32(value(i)).to_le_bytes()).collect(),
-    }
-}
-
-/// A mapped file in which every tensor has bytes of its own, as a real checkpoint has, so that memory traffic
-/// and memory use are real. It has no name any more when this returns.
-fn weights_file(sizes: &[u64], block: &[u8]) -> anyhow::Result<Mmap> {
-    let path = std::env::temp_dir().join(format!("paddock-bench-{}", std::process::id()));
-    let mut file = BufWriter::new(std::fs::File::create_new(&path)?);
-    let written = sizes.iter().try_for_each(|&size| file.write_all(&block[..size as usize]));
-    let map = written.and_then(|()| file.flush()).map_err(Into::into).and_then(|()| map(&path));
-    std::fs::remove_file(&path)?;
-    map
-}
-
 /// Runs the command; gives what was measured.
 pub fn run(args: &Args) -> anyhow::Result<serde_json::Value> {
-    let config = shape(args)?;
-    let dtype = match args.weights.as_str() {
-        "f32" => Dtype::F32,
-        "bf16" => Dtype::Bf16,
-        other => return Err(bad_input(format!("--weights {other}: expected f32 or bf16"))),
-    };
     let method = match args.method.as_str() {
         "full" => Method::Full,
         "lora" => Method::Lora(LoraConfig {
@@ -164,33 +99,17 @@ pub fn run(args: &Args) -> anyhow::Result<serde_json::Value> {
         }),
         other => return Err(bad_input(format!("--method {other}: expected lora or full"))),
     };
-    let block = random_bytes(&config, dtype);
-    let list = tensors(&config);
-    let size = |t: &TensorSpec| u64::from(t.rows) * u64::from(t.cols) * dtype.bytes();
-    let file = weights_file(&list.iter().map(size).collect::<Vec<_>>(), &block)?;
-    drop(block);
-    let (mut weights, mut start) = (Weights::default(), 0);
-    for t in &list {
-        let end = start + size(t) as usize;
-        let (name, bytes) = (t.name.clone(), &file[start..end]);
-        weights.push(WeightView { name, dtype, rows: t.rows, cols: t.cols, bytes });
-        start = end;
-    }
-    measure(args, config, method, weights, &file)
+    let model = RandomModel::new(&args.model, args.seq)?;
+    measure(args, &model, method)
 }
 
-fn measure(
-    args: &Args,
-    config: Config,
-    method: Method,
-    weights: Weights<'_>,
-    file: &Mmap,
-) -> anyhow::Result<serde_json::Value> {
+fn measure(args: &Args, random: &RandomModel, method: Method) -> anyhow::Result<serde_json::Value> {
+    let (config, weights, file) = (&random.config, random.weights(), &random.file);
     let work = match &args.data {
-        Some(_) => Work::of_rows(args, &config)?,
-        None => Work::random(args, &config)?,
+        Some(_) => Work::of_rows(args, config)?,
+        None => Work::random(args, config)?,
     };
-    let model = Model::new(config, method)?;
+    let model = Model::new(config.clone(), method)?;
     let device = device(&Machine { parameters: args.parameters, ..args.machine.clone() })?;
     let product = large_product(&device)?;
     let mut b = device.backend(weights.clone())?;
@@ -210,25 +129,25 @@ fn measure(
         StepSettings { adam: Adam::default(), lr: 1e-4, max_grad_norm: 1.0, step: 0, seed: 1 };
     let scale = if b.has_narrow_range() { LossScale::default().factor } else { 1.0 };
     let mut loss = 0.0;
-    let mut run = |b: &mut dyn Backend, i: u64, watch: &mut dyn Watch| -> anyhow::Result<()> {
+    let mut run = |b: &mut dyn Backend, i: u64, watch: &mut dyn Watch| -> anyhow::Result<f64> {
         let settings = StepSettings { step: i, ..settings };
         let outcome = scaled_step(b, &model, &plan, work.step(i), &settings, scale, watch)?;
         let Outcome::Updated(report) = outcome else { anyhow::bail!("the loss is not finite") };
         loss = report.loss;
-        Ok(())
+        Ok(loss)
     };
-    run(&mut *b, 0, &mut ())?;
+    let first_loss = run(&mut *b, 0, &mut ())?;
     let (mut phases, start) = (Phases::default(), Instant::now());
-    (1..=args.steps).try_for_each(|i| run(&mut *b, i, &mut phases))?;
+    (1..=args.steps).try_for_each(|i| run(&mut *b, i, &mut phases).map(drop))?;
     b.sync()?;
     let all_s = start.elapsed().as_secs_f64();
     let flops = flops(&model, &plan, &work, args.steps)?;
     let (steps, tokens) = (args.steps as f64, work.tokens(1..=args.steps));
     let phase = |i: usize| phases.seconds[i] / steps;
     let mut found = json!({
-        "shape": args.shape,
+        "shape": args.model.shape,
         "method": args.method,
-        "weights": args.weights,
+        "weights": args.model.weights,
         "recompute": args.recompute.to_string(),
         "backend": b.name(),
         "batch": args.batch,
@@ -242,6 +161,7 @@ fn measure(
         "peak_rss_bytes": peak_bytes(),
         "planned_bytes": planned,
         "device_bytes": regions + frozen,
+        "first_loss": first_loss,
         "loss": loss,
     });
     shares(&mut found, product, flops / all_s / 1e9);

@@ -42,6 +42,9 @@ impl Work {
         let draw = |i: u64| random.below(0, i, u64::from(vocab)) as u32;
         let row = |r: u64| (0..args.seq).map(|i| draw(r * args.seq + i)).collect();
         let rows: Vec<Vec<u32>> = (0..args.batch).map(row).collect();
+        if let Some(folder) = &args.model.keep {
+            std::fs::write(folder.join("rows.json"), serde_json::to_string(&rows)?)?;
+        }
         let mask = vec![true; args.seq as usize];
         let tokens = args.batch * args.seq;
         let part = args.micro_batch_tokens.unwrap_or(tokens).min(tokens).max(args.seq);

@@ -2,6 +2,8 @@
 
 mod bench;
 mod bench_data;
+mod bench_generate;
+mod bench_model;
 mod bench_train;
 mod bench_work;
 mod chat;

@@ -34,6 +34,20 @@ pub fn parse(path: &Path, text: &str) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// config.json of a model that Paddock made itself; `dtype` names the element type of its weights.
+pub fn text(config: &Config, dtype: &str) -> Value {
+    serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": config.dim, "intermediate_size": config.hidden_dim,
+        "num_hidden_layers": config.n_layers, "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads, "head_dim": config.head_dim,
+        "vocab_size": config.vocab_size, "max_position_embeddings": config.max_seq_len,
+        "rms_norm_eps": config.rms_norm_eps, "rope_theta": config.rope.theta,
+        "tie_word_embeddings": config.tied, "torch_dtype": dtype, "bos_token_id": 0,
+        "eos_token_id": 1,
+    })
+}
+
 struct Json<'a> {
     path: &'a Path,
     map: &'a Map<String, Value>,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Places;
 use super::recipe::Vocabulary;
+use crate::model::config_json;
 
 /// Standard deviation of the first weights, as LLaMA's.
 const SPREAD: f32 = 0.02;
@@ -37,16 +38,7 @@ pub fn write(
         "model_max_length": config.max_seq_len, "clean_up_tokenization_spaces": false,
     });
     std::fs::write(dir.join("tokenizer_config.json"), format!("{about:#}\n"))?;
-    let text = json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-        "hidden_size": config.dim, "intermediate_size": config.hidden_dim,
-        "num_hidden_layers": config.n_layers, "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads, "head_dim": config.head_dim,
-        "vocab_size": config.vocab_size, "max_position_embeddings": config.max_seq_len,
-        "rms_norm_eps": config.rms_norm_eps, "rope_theta": config.rope.theta,
-        "tie_word_embeddings": config.tied, "torch_dtype": "float32", "bos_token_id": 0,
-        "eos_token_id": 1,
-    });
+    let text = config_json::text(config, "float32");
     std::fs::write(dir.join("config.json"), format!("{text:#}\n"))?;
     write_weights(config, seed, dir)
 }

@@ -32,8 +32,7 @@ impl Backend for Cpu<'_> {
     }
 
     fn reserve(&mut self, sizes: &RegionSizes) -> Result<()> {
-        self.memory.reserve(sizes);
-        Ok(())
+        self.memory.reserve(sizes)
     }
 
     fn upload(&mut self, dst: Slot, data: &[f32]) -> Result<()> {

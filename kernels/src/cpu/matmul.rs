@@ -76,6 +76,10 @@ pub struct Product<'a> {
 
 /// Columns of a task at most: KC x 384 f32 fill about half of a 1 MiB level-2 cache.
 const NC: usize = 384;
+/// The same where the level-2 cache has 1.5 MiB and more: a panel of a is copied half as often.
+const NC_WIDE: usize = 768;
+/// What packing b costs a task, in rows that are multiplied in that time, about.
+const PACKING: usize = 40;
 
 /// Rows for which packing b does not pay.
 const FEW_ROWS: usize = 28;
@@ -92,7 +96,7 @@ pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
         return matvec::product(pool, level, p, out);
     }
     let k: usize = p.parts.iter().map(|part| part.k).sum();
-    let (row_block, col_block) = cut(p.m, p.n, pool.threads());
+    let (row_block, col_block) = cut(p.m, p.n, pool);
     let cut = Cut::Even { rows: p.m, block: row_block };
     let out = Out { data: out, stride: p.n, width: col_block, cut };
     let groups = p.n.div_ceil(col_block);
@@ -101,17 +105,23 @@ pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
     });
 }
 
-/// Cuts (m, n) into tasks: few, for each packs its own operands, but some for each thread.
-/// Returns the rows and the columns of a task.
-fn cut(m: usize, n: usize, threads: usize) -> (usize, usize) {
-    let wanted = if threads == 1 { 1 } else { 4 * threads };
-    let mut col_block = even(n, NC, 32);
+/// Cuts (m, n) into tasks: few, for each packs its own operands, but so many that the threads
+/// have done about as much at the end. Returns the rows and the columns of a task.
+fn cut(m: usize, n: usize, pool: &Pool) -> (usize, usize) {
+    let threads = pool.threads();
+    let most = if pool.level_2_bytes() >= 3 << 19 { NC_WIDE } else { NC };
+    let mut col_block = even(n, most, 32);
     if m < 256 {
         // Few rows: only columns can be shared out.
+        let wanted = if threads == 1 { 1 } else { 4 * threads };
         col_block = col_block.min(even(n, n.div_ceil(wanted).max(64), 32));
+        return (m, col_block);
     }
     let across = n.div_ceil(col_block);
-    let down = wanted.div_ceil(across).min(m.div_ceil(256)).max(1);
+    // Twice the rounds that the threads need, one half more where the last may end unevenly.
+    let rounds = |down: usize| 2 * (across * down).div_ceil(threads) + usize::from(threads > 1);
+    let time = |down: usize| rounds(down) * (m.div_ceil(down) + PACKING);
+    let down = (1..=m.div_ceil(64)).min_by_key(|&down| time(down)).unwrap_or(1);
     (even(m, m.div_ceil(down), 1), col_block)
 }
 
@@ -224,11 +234,22 @@ fn fetch_next<S: Simd>(
     (turn, turns): (usize, usize),
 ) {
     for (part, k, part_len, _) in pieces(p, from, len) {
-        let Left::Rows(v) = part.a else { return };
-        for i in (turn..m).step_by(turns) {
-            let at = v.data.as_ptr().wrapping_add((row + i) * v.stride + k);
-            for c in (0..part_len).step_by(16) {
-                s.prefetch_far(at.wrapping_add(c));
+        match part.a {
+            Left::Rows(v) => {
+                for i in (turn..m).step_by(turns) {
+                    let at = v.data.as_ptr().wrapping_add((row + i) * v.stride + k);
+                    for c in (0..part_len).step_by(16) {
+                        s.prefetch_far(at.wrapping_add(c));
+                    }
+                }
+            }
+            Left::Cols(v) => {
+                for c in (turn..part_len).step_by(turns) {
+                    // Up to 16 elements, which may lie on two lines.
+                    let at = v.data.as_ptr().wrapping_add((k + c) * v.stride + row);
+                    s.prefetch_far(at);
+                    s.prefetch_far(at.wrapping_add(m.saturating_sub(1)));
+                }
             }
         }
     }

@@ -114,13 +114,19 @@ impl<E: Elem> Dots<'_, '_, E> {
             }
         }
         if full < k {
+            let mut vectors = [s.splat(0.0); N];
             for j in 0..N {
-                let rest = E::load_part(s, &w[j][full..]);
-                for i in 0..M {
-                    sums[i][j] = s.fma(get(s, &x[i][full..]), rest, sums[i][j]);
+                vectors[j] = E::load_part(s, &w[j][full..]);
+            }
+            for i in 0..M {
+                let x = get(s, &x[i][full..]);
+                for j in 0..N {
+                    sums[i][j] = s.fma(x, vectors[j], sums[i][j]);
                 }
             }
         }
+        // Numbered by a variable, the sums lie in memory; this copy keeps the others in registers.
+        let sums = std::hint::black_box(sums);
         for i in 0..M {
             let row = &mut self.tile.row(i)[o..o + N];
             for j in 0..N {

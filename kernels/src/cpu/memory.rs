@@ -1,6 +1,12 @@
-//! Planned memory on the CPU: one vector of f32 for each region, lent out as disjoint slices.
+//! Planned memory on the CPU: one run of f32 for each region, lent out as disjoint slices.
+//!
+//! A region is a map of its own, which begins on a page (so that vectors of 64 bytes do not lie on
+//! two cache lines) and asks for huge pages, where the system grants them on request: rows of a
+//! matrix are often a page or more apart, and a column of them is more small pages than the
+//! processor remembers.
 
 use half::{bf16, f16};
+use memmap2::MmapMut;
 use paddock_core::error::{Error, Result};
 use paddock_core::plan::RegionSizes;
 use paddock_core::slot::{Region, Slot};
@@ -12,20 +18,52 @@ use super::pack::View;
 /// The regions.
 #[derive(Debug, Default)]
 pub struct Memory {
-    regions: [Vec<f32>; 8],
+    regions: [Option<MmapMut>; 8],
+}
+
+/// Zeros, `len` of them.
+fn zeros(len: u64) -> std::io::Result<Option<MmapMut>> {
+    let bytes = usize::try_from(len).ok().and_then(|len| len.checked_mul(4));
+    let Some(bytes) = bytes else { return Err(std::io::ErrorKind::OutOfMemory.into()) };
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let map = MmapMut::map_anon(bytes)?;
+    // A wish: without huge pages everything works, only slower.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(Some(map))
+}
+
+fn numbers(region: &Option<MmapMut>) -> &[f32] {
+    region.as_ref().map_or(&[], |map| bytemuck::cast_slice(map))
+}
+
+fn numbers_mut(region: &mut Option<MmapMut>) -> &mut [f32] {
+    region.as_mut().map_or(&mut [], |map| bytemuck::cast_slice_mut(map))
 }
 
 impl Memory {
     /// Gives every region its size, zeroed.
-    pub fn reserve(&mut self, sizes: &RegionSizes) {
+    pub fn reserve(&mut self, sizes: &RegionSizes) -> Result<()> {
+        // What was reserved before goes first.
+        self.regions = Default::default();
         for region in Region::ALL {
-            self.regions[region as usize] = vec![0.0; sizes.len(region) as usize];
+            let len = sizes.len(region);
+            self.regions[region as usize] = zeros(len).map_err(|e| {
+                let mb = len.saturating_mul(4) / 1_000_000;
+                Error::Device(format!(
+                    "the system gives no memory for {mb} MB of {region:?}: {e}; close other programs, \
+                     or look with `core-cli plan` at what would make the run smaller"
+                ))
+            })?;
         }
+        Ok(())
     }
 
     /// The whole of a region.
     pub fn whole(&self, region: Region) -> Slot {
-        Slot::new(region, 0, self.regions[region as usize].len() as u64)
+        Slot::new(region, 0, numbers(&self.regions[region as usize]).len() as u64)
     }
 
     /// Disjoint views of several slots; overlapping ones are refused, empty ones never overlap.
@@ -36,7 +74,7 @@ impl Memory {
     ) -> Result<[&mut [f32]; K]> {
         let mut order: [usize; K] = std::array::from_fn(|i| i);
         order.sort_unstable_by_key(|&i| (slots[i].region, slots[i].offset));
-        let mut rest = self.regions.each_mut().map(|region| (0, region.as_mut_slice()));
+        let mut rest = self.regions.each_mut().map(|region| (0, numbers_mut(region)));
         let mut out = slots.map(|_| <&mut [f32]>::default());
         let mut before = None;
         for i in order.into_iter().filter(|&i| slots[i].len > 0) {

@@ -21,6 +21,7 @@ pub mod matmul;
 pub mod matvec;
 pub mod memory;
 pub mod pack;
+pub mod peak;
 pub mod pool;
 pub mod rms_norm;
 pub mod rope;

@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
+use super::simd;
+
 /// Why threads could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("could not start {threads} worker threads: {reason}; try fewer with --threads")]
@@ -27,13 +29,17 @@ pub struct Scratch {
     pub counts: Vec<u32>,
 }
 
+/// Numbers in a cache line.
+const LINE: usize = 16;
+
 impl Scratch {
     /// Makes `buffer` at least `len` long (it grows the first time only).
     pub fn grow(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
+        if buffer.len() < len + LINE {
+            buffer.resize(len + LINE, 0.0);
         }
-        &mut buffer[..len]
+        let first = buffer.as_ptr().align_offset(4 * LINE).min(LINE);
+        &mut buffer[first..first + len]
     }
 
     /// The same for counts.
@@ -48,6 +54,7 @@ impl Scratch {
 /// Worker threads with one [`Scratch`] each.
 pub struct Pool {
     workers: Option<rayon::ThreadPool>,
+    level_2_bytes: usize,
     scratch: Vec<Mutex<Scratch>>,
 }
 
@@ -70,7 +77,12 @@ impl Pool {
         let scratch = (0..threads)
             .map(|_| Mutex::new(Scratch { a: vec![], b: vec![], c: vec![], counts: vec![] }))
             .collect();
-        Ok(Pool { workers, scratch })
+        Ok(Pool { workers, level_2_bytes: simd::level_2_bytes(), scratch })
+    }
+
+    /// Size of a core's level-2 cache; 0 where it is not known.
+    pub fn level_2_bytes(&self) -> usize {
+        self.level_2_bytes
     }
 
     /// How many workers there are.

@@ -119,6 +119,14 @@ impl Level {
     }
 }
 
+/// Size of a core's level-2 cache; 0 where it is not known.
+pub fn level_2_bytes() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    return x86::level_2_bytes();
+    #[cfg(not(target_arch = "x86_64"))]
+    0
+}
+
 /// A piece of work written for any level. `run` and all it calls must be `#[inline(always)]`, so
 /// that they are compiled with the level's instructions.
 pub trait Kernel {

@@ -29,6 +29,8 @@ pub struct Draw {
     drawn: u64,
     /// How large.
     pub size: Size,
+    /// Element type of frozen matrices, if it is not drawn too.
+    pub element: Option<Dtype>,
     tensors: Vec<Tensor>,
     sizes: RegionSizes,
     inputs: Vec<(Slot, Vec<f32>)>,
@@ -42,6 +44,7 @@ impl Draw {
             random: Philox::new(seed, Stream::GENERATE),
             drawn: 0,
             size,
+            element: None,
             tensors: vec![],
             sizes: RegionSizes::default(),
             inputs: vec![],
@@ -107,7 +110,14 @@ impl Draw {
         let scale = 1.0 / (cols as f32).sqrt();
         let values: Vec<f32> =
             self.values(u64::from(rows) * u64::from(cols)).into_iter().map(|x| x * scale).collect();
-        let (dtype, words) = match self.int(0, 3) {
+        let drawn = self.int(0, 3);
+        let kind = match self.element {
+            Some(Dtype::F32) => 0,
+            Some(Dtype::Bf16) => 1,
+            Some(Dtype::F16) => 2,
+            None => drawn,
+        };
+        let (dtype, words) = match kind {
             0 => (Dtype::F32, values.iter().map(|x| x.to_bits()).collect()),
             1 => (Dtype::Bf16, pairs(values.iter().map(|&x| bf16::from_f32(x).to_bits()))),
             2 => (Dtype::F16, pairs(values.iter().map(|&x| f16::from_f32(x).to_bits()))),

@@ -32,7 +32,7 @@ const OUTSIDE: [(&str, &[&str]); 14] = [
     ("image", &["gui"]),
     ("rfd", &["gui"]),
     ("anyhow", &["cli", "gui"]),
-    ("memmap2", &["cli"]),
+    ("memmap2", &["cli", "kernels"]),
     ("clap", &["cli", "gui"]),
     ("serde", &["cli", "gui", "datasets"]),
 ];

@@ -35,6 +35,15 @@ impl Avx2 {
     }
 }
 
+/// Size of a core's level-2 cache, from the leaf that AMD and Intel share; 0 where it is not told.
+pub(super) fn level_2_bytes() -> usize {
+    const CACHES: u32 = 0x8000_0006;
+    if __cpuid(0x8000_0000).eax < CACHES {
+        return 0;
+    }
+    (__cpuid(CACHES).ecx >> 16) as usize * 1024
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 pub(super) fn run_avx512<K: Kernel>(simd: Avx512, kernel: K) -> K::Out {
     kernel.run(simd)
