@@ -52,7 +52,7 @@ fn f52_a_lost_device_is_an_error_in_words() {
         wgpu.fill(SLOT, 2.0).unwrap();
         gpu.destroy();
         match call(&mut wgpu) {
-            Err(Error::Device(message)) => {
+            Err(Error::DeviceLost(message)) => {
                 assert!(
                     message.contains("lost") && message.contains("--resume"),
                     "{name}: {message}"

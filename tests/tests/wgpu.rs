@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use paddock_cli::error::{EXIT_DEVICE, exit_code};
 use paddock_cli::model::{Adapter, ModelFolder};
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
@@ -195,4 +196,24 @@ fn a_full_training_run() {
         let error = relative_error(&read64(b, param.slot), &after[&param.name]);
         assert!(error < 1e-3, "{}: off by {error:e}", param.name);
     }
+}
+
+/// The error of a lost device goes through a step and the words around it to the program's exit code.
+#[test]
+fn f52_a_step_on_a_lost_graphics_device_ends_in_exit_code_3() {
+    let Some(gpu) = gpu() else { return };
+    let fixture = Fixture::open("mha_tied_bf16");
+    let copies = fixture.folder.copies();
+    let (weights, _) = fixture.folder.weights(&copies).unwrap();
+    let b = &mut Wgpu::on(gpu.clone(), weights).unwrap();
+    let (model, plan) = fixture.ready(b, Method::Lora(fixture.adapter.lora));
+    let adam = Adam::default();
+    let settings = StepSettings { adam, lr: 1e-3, max_grad_norm: 1.0, step: 0, seed: 0 };
+    let batches = std::slice::from_ref(&fixture.batch);
+    let first = step(b, &model, &plan, batches, &settings, &mut ());
+    assert!(matches!(first, Ok(Outcome::Updated(_))), "{first:?}");
+    gpu.destroy();
+    let error = step(b, &model, &plan, batches, &settings, &mut ()).expect_err("it is gone");
+    let error = anyhow::Error::new(error).context("step 2");
+    assert_eq!(exit_code(&error), EXIT_DEVICE, "{error:#}");
 }

@@ -1,6 +1,6 @@
 //! Readers: a file becomes a stream of [`Record`]s. Format, packing and layout are recognised by
 //! content, named in [`Detected`] and can be stated instead. Only the row at hand is in memory
-//! (Parquet: a batch of 1,024; a Super-NaturalInstructions task: the file).
+//! (Parquet: a page of each column; a Super-NaturalInstructions task: the file).
 
 pub mod compress;
 pub mod csv;
@@ -24,6 +24,9 @@ use crate::record::{BadRow, BadRowKind, BadRows, Record};
 
 /// Rows looked at when the layout is told.
 const LAYOUT_ROWS: usize = 32;
+
+/// Or fewer, where they are large: they are held, twice.
+const LAYOUT_BYTES: usize = 4 << 20;
 
 /// How to read.
 #[derive(Debug, Clone)]
@@ -170,10 +173,12 @@ fn finish(
 ) -> Result<Rows> {
     let mut ahead: VecDeque<_> = VecDeque::new();
     let mut good: Vec<Record> = Vec::new();
-    while ahead.len() < LAYOUT_ROWS {
+    let mut bytes = 0;
+    while ahead.len() < LAYOUT_ROWS && bytes < LAYOUT_BYTES {
         let Some(item) = inner.next() else { break };
         let item = item.map(to_record);
         if let Ok(record) = &item {
+            bytes += record.columns.values().map(weight).sum::<usize>();
             good.push(record.clone());
         }
         let fatal = item.as_ref().is_err_and(|bad| bad.fatal);
@@ -201,6 +206,17 @@ fn finish(
     };
     let detected = Detected { format, compression, layout, columns, why };
     Ok(Rows { path: path.to_path_buf(), inner, ahead, detected, notes, bad: BadRows::default() })
+}
+
+/// Bytes of a value in memory, about.
+fn weight(value: &Value) -> usize {
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(weight).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + weight(value)).sum(),
+        _ => 0,
+    };
+    inside + size_of::<Value>()
 }
 
 fn extension_of(path: &Path) -> String {

@@ -8,6 +8,7 @@ mod forest;
 mod library;
 mod metrics;
 mod order;
+mod parquet_claims;
 mod prepare;
 mod readers;
 mod sets;

@@ -13,8 +13,9 @@ use super::tier::Tier;
 use super::trusted;
 use crate::{Options, Preparing, Progress};
 
-/// The first thing that went wrong on a device, kept until an op can report it.
-type Trouble = Arc<Mutex<Option<String>>>;
+/// The first thing that went wrong on a device, kept until an op can report it. A loss replaces what went wrong on the
+/// way to it.
+type Trouble = Arc<Mutex<Option<Error>>>;
 
 /// A submission that takes longer than this is taken for a hang. Software devices are slow, hence so much.
 const HANGS: Duration = Duration::from_secs(300);
@@ -95,11 +96,13 @@ impl Gpu {
         let (lost, uncaptured) = (trouble.clone(), trouble.clone());
         device.set_device_lost_callback(move |_, message| {
             let message = message.trim().trim_end_matches('.');
-            // What failed before, on the way to the loss, is no longer of interest.
-            *lock(&lost) = Some(format!(
-                "the graphics device was lost ({message}): its driver was reset or the card taken \
-                 away. What was saved is safe; go on with --resume"
-            ));
+            lose(
+                &lost,
+                format!(
+                    "the graphics device was lost ({message}): its driver was reset or the card taken away. What was \
+                     saved is safe; go on with --resume"
+                ),
+            );
         });
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             note(&uncaptured, describe(&error));
@@ -143,7 +146,7 @@ impl Gpu {
     /// the note stays too.
     pub(super) fn check(&self) -> Result<()> {
         match &*lock(&self.trouble) {
-            Some(message) => Err(Error::Device(message.clone())),
+            Some(error) => Err(error.clone()),
             None => Ok(()),
         }
     }
@@ -194,13 +197,11 @@ impl Gpu {
         let polled = self.device.poll(wait);
         self.check()?;
         polled.map(drop).map_err(|e| {
-            let seconds = HANGS.as_secs();
-            Error::Device(match e {
-                wgpu::PollError::Timeout => {
-                    format!("{} has not answered for {seconds} s; its driver hangs", self.name)
-                }
-                other => format!("waiting for {}: {other}", self.name),
-            })
+            if matches!(e, wgpu::PollError::Timeout) {
+                // Dropping a queue waits for its device without a limit, so this one is left to the end of the process.
+                std::mem::forget((self.device.clone(), self.queue.clone()));
+            }
+            unanswered(&self.name, &self.trouble, &e)
         })
     }
 }
@@ -217,7 +218,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn note(trouble: &Trouble, message: String) {
-    lock(trouble).get_or_insert(message);
+    lock(trouble).get_or_insert(Error::Device(message));
+}
+
+/// From now on nothing is to be had from the device. The first loss is the one that is told.
+fn lose(trouble: &Trouble, message: String) {
+    let mut trouble = lock(trouble);
+    if !matches!(*trouble, Some(Error::DeviceLost(_))) {
+        *trouble = Some(Error::DeviceLost(message));
+    }
+}
+
+/// Waiting has failed: a device that hangs is as good as lost.
+fn unanswered(name: &str, trouble: &Trouble, error: &wgpu::PollError) -> Error {
+    if !matches!(error, wgpu::PollError::Timeout) {
+        return Error::Device(format!("waiting for {name}: {error}"));
+    }
+    let message = format!(
+        "{name} has not answered for {} s: its driver hangs. What was saved is safe; go on with --resume",
+        HANGS.as_secs()
+    );
+    lose(trouble, message.clone());
+    Error::DeviceLost(message)
 }
 
 fn describe(error: &wgpu::Error) -> String {
@@ -232,5 +254,27 @@ fn describe(error: &wgpu::Error) -> String {
         wgpu::Error::Internal { description, .. } => {
             format!("the graphics driver failed: {description}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f52_a_graphics_device_that_hangs_counts_as_lost_from_then_on() {
+        let trouble = Trouble::default();
+        let other = wgpu::PollError::WrongSubmissionIndex(7, 5);
+        assert!(matches!(unanswered("card", &trouble, &other), Error::Device(_)));
+        assert_eq!(*lock(&trouble), None);
+        note(&trouble, "the driver refused a command".to_string());
+        let error = unanswered("card", &trouble, &wgpu::PollError::Timeout);
+        let Error::DeviceLost(words) = &error else { panic!("{error:?}") };
+        assert!(words.contains("card has not answered for 300 s"), "{words}");
+        assert!(words.contains("--resume"), "{words}");
+        // Whatever comes after it does not change what is told.
+        lose(&trouble, "taken away".to_string());
+        note(&trouble, "refused".to_string());
+        assert_eq!(*lock(&trouble), Some(error));
     }
 }

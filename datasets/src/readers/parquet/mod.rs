@@ -1,4 +1,11 @@
-//! Parquet files, read row by row.
+//! Parquet files, read row by row. The package that decodes them believes what a file says of its sizes; [`guard`]
+//! looks at that first, so that a small file fills no memory.
+
+mod content;
+mod footer;
+mod guard;
+mod pages;
+mod thrift;
 
 use std::fs::File;
 use std::io::BufRead;
@@ -6,11 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parquet::file::reader::SerializedFileReader;
+use parquet::errors::ParquetError;
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
+use self::guard::Guarded;
 use crate::error::{Error, Result};
 use crate::readers::{RawRow, bad_row};
 use crate::record::{BadRow, BadRowKind};
@@ -48,9 +56,9 @@ impl ParquetRows {
 
     fn of(path: &Path, file: File, copy: Option<Copied>) -> Result<Self> {
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            SerializedFileReader::new(file)
-                .map(|reader| RowIter::from_file_into(Box::new(reader)))
-                .map_err(|e| e.to_string())
+            // Batches of one row: with more, a batch of long lists or of texts that begin alike fills memory.
+            let rows = |reader| RowIter::from_file_into(Box::new(reader)).with_batch_size(1);
+            Guarded::open(file).map(rows)
         }))
         .unwrap_or_else(|_| Err("its footer is damaged".to_string()));
         let rows = opened.map_err(|why| {
@@ -97,6 +105,7 @@ impl Iterator for ParquetRows {
                     columns: object(&row),
                 }));
             }
+            Ok(Some(Err(ParquetError::General(words)))) => words,
             Ok(Some(Err(error))) => error.to_string(),
             Err(_) => "a page is damaged".to_string(),
         };
