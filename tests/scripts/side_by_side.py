@@ -123,8 +123,10 @@ def same_start(results):
 
 
 def table(options, title, results, speed, unit, before=""):
-    heads = f"| | {unit} | Paddock is faster by (range) | peak memory | first loss |"
-    lines = [f"\n### {title}\n\n{before}{heads}", "|---|---|---|---|---|"]
+    with_loss = "first_loss" in results["Paddock"][-1]
+    heads = f"| | {unit} | Paddock is faster by (range) | peak memory |"
+    heads += " first loss |" if with_loss else ""
+    lines = [f"\n### {title}\n\n{before}{heads}", "|---" * (heads.count("|") - 1) + "|"]
     ours = [result[speed] for result in results["Paddock"]]
     for name, found in results.items():
         speeds = [result[speed] for result in found]
@@ -132,10 +134,9 @@ def table(options, title, results, speed, unit, before=""):
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         ratio = "" if name == "Paddock" else ratio
         memory = statistics.median(result["peak_rss_bytes"] for result in found) / 1e6
-        loss = found[-1].get("first_loss")
-        loss = "" if loss is None else f"{loss:.5f}"
+        loss = f" {found[-1]['first_loss']:.5f} |" if with_loss else ""
         median = statistics.median(speeds)
-        lines.append(f"| {name} | {median:,.2f} | {ratio} | {memory:,.0f} MB | {loss} |")
+        lines.append(f"| {name} | {median:,.2f} | {ratio} | {memory:,.0f} MB |{loss}")
     say(options, "\n".join(lines))
 
 

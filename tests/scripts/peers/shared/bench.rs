@@ -64,7 +64,9 @@ impl Shape {
         let number = |key: &str| config[key].as_u64().map(|n| n as usize);
         let needed = |key: &str| number(key).ok_or(format!("config.json: no number `{key}`"));
         if config["tie_word_embeddings"] == true {
-            return Err("config.json: the head is tied to the embeddings, which no peer trains".into());
+            return Err(
+                "config.json: the head is tied to the embeddings, which no peer trains".into()
+            );
         }
         let (dim, heads) = (needed("hidden_size")?, needed("num_attention_heads")?);
         let theta = [&config["rope_theta"], &config["rope_parameters"]["rope_theta"]];
@@ -129,7 +131,10 @@ impl Weights {
     }
 
     /// Calls back with a reader of tensors: (name, rows, columns) to numbers, row by row.
-    pub fn with<T>(&self, make: impl FnOnce(&dyn Fn(&str) -> Result<Matrix>) -> Result<T>) -> Result<T> {
+    pub fn with<T>(
+        &self,
+        make: impl FnOnce(&dyn Fn(&str) -> Result<Matrix>) -> Result<T>,
+    ) -> Result<T> {
         let file = SafeTensors::deserialize(&self.0)?;
         make(&|name| {
             let view = file.tensor(name)?;

@@ -59,7 +59,8 @@ impl Llama {
                 Ok(Linear { weight: matrix(read(name)?.transposed(), device), bias: None })
             };
             let norm = |name: &str| -> bench::Result<RmsNorm> {
-                let gamma = Param::from_data(TensorData::new(read(name)?.values, [shape.dim]), device);
+                let gamma =
+                    Param::from_data(TensorData::new(read(name)?.values, [shape.dim]), device);
                 Ok(RmsNorm { gamma, epsilon: shape.eps })
             };
             let layer = |i: usize| -> bench::Result<Layer> {
@@ -77,7 +78,9 @@ impl Llama {
                 })
             };
             Ok(Llama {
-                embeddings: Embedding { weight: matrix(read("model.embed_tokens.weight")?, device) },
+                embeddings: Embedding {
+                    weight: matrix(read("model.embed_tokens.weight")?, device),
+                },
                 layers: (0..shape.layers).map(layer).collect::<bench::Result<_>>()?,
                 norm: norm("model.norm.weight")?,
                 head: linear("lm_head.weight")?,

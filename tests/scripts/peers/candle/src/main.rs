@@ -81,7 +81,8 @@ impl Llama {
     fn variables(&self) -> Vec<Var> {
         let mut all = vec![self.embeddings.clone(), self.norm.clone(), self.head.clone()];
         for l in &self.layers {
-            let parts = [&l.attention_norm, &l.q, &l.k, &l.v, &l.o, &l.norm, &l.gate, &l.up, &l.down];
+            let parts =
+                [&l.attention_norm, &l.q, &l.k, &l.v, &l.o, &l.norm, &l.gate, &l.up, &l.down];
             all.extend(parts.map(Var::clone));
         }
         all
@@ -111,7 +112,13 @@ impl Llama {
         mixed.reshape((batch * seq, s.heads * s.head_dim))?.matmul(&layer.o)
     }
 
-    fn loss(&self, rows: &Rows, tokens: &Tensor, targets: &Tensor, at: &Positions) -> Result<Tensor> {
+    fn loss(
+        &self,
+        rows: &Rows,
+        tokens: &Tensor,
+        targets: &Tensor,
+        at: &Positions,
+    ) -> Result<Tensor> {
         let mut x = self.embeddings.index_select(tokens, 0)?;
         for layer in &self.layers {
             let normed = self.rms_norm(&x, &layer.attention_norm)?;
@@ -173,7 +180,8 @@ fn main() -> bench::Result<()> {
     let tokens = Tensor::from_vec(rows.tokens.clone(), rows.tokens.len(), &Device::Cpu)?;
     let targets = Tensor::new(rows.targets(), &Device::Cpu)?;
     let variables = llama.variables();
-    let settings = ParamsAdamW { lr: LR, beta1: BETAS.0, beta2: BETAS.1, eps: EPS, weight_decay: 0.0 };
+    let settings =
+        ParamsAdamW { lr: LR, beta1: BETAS.0, beta2: BETAS.1, eps: EPS, weight_decay: 0.0 };
     let mut adam = AdamW::new(variables.clone(), settings)?;
     bench::run("candle 0.11.1", &options, &shape, &rows, |clock: &mut Clock| {
         let loss = llama.loss(&rows, &tokens, &targets, &at)?;
