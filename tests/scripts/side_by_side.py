@@ -268,7 +268,7 @@ def arguments():
 
 def main():
     options = arguments()
-    say(options, machine())
+    say(options, f"\n{machine()}")
     with tempfile.TemporaryDirectory() as folder:
         room = options.keep or pathlib.Path(folder)
         room.mkdir(parents=True, exist_ok=True)
