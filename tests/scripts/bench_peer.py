@@ -3,10 +3,14 @@
     python tests/scripts/bench_peer.py --shape DIM,LAYERS,HEADS,KV,HIDDEN,VOCAB --batch B --seq S
         --method lora|full [--rank 16] [--tie] [--weights f32|bf16] [--threads 2] [--compile]
         [--steps 5] [--warmup 2]
+    python tests/scripts/bench_peer.py --from FOLDER --method lora|full …
 
 Flags and fields are those of `core-cli bench train`. Rows are random tokens, unpadded, every
 position but the first is trained; a step is forward, backward, clipping to norm 1 and AdamW.
-Times are medians over --steps. The shapes in use (or --preset NAME):
+Times are medians over --steps; `first_loss` is that of the very first step, before any update.
+FOLDER is what `core-cli bench train --keep FOLDER` writes: config.json, model.safetensors and
+rows.json, so that model and rows are the same on all sides; --weights is then what PyTorch computes
+in. Else both are drawn, in one of the shapes in use (or --preset NAME):
 
     dim288  288,6,6,6,768,32000     --batch 8 --seq 256
     dim768  768,12,12,12,2048,32000 --batch 4 --seq 512
@@ -14,6 +18,7 @@ Times are medians over --steps. The shapes in use (or --preset NAME):
 """
 
 import json
+import pathlib
 import resource
 import statistics
 import time
@@ -37,6 +42,7 @@ def arguments():
     parser.add_argument("--batch", type=int)
     parser.add_argument("--seq", type=int)
     parser.add_argument("--preset", choices=tuple(PRESETS))
+    parser.add_argument("--from", dest="folder", type=pathlib.Path, help="model and rows to use")
     parser.add_argument("--method", choices=("lora", "full"), required=True)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--tie", action="store_true")
@@ -51,12 +57,35 @@ def arguments():
         options.shape = options.shape or shape
         options.batch = options.batch or batch
         options.seq = options.seq or seq
-    if not (options.shape and options.batch and options.seq):
-        parser.error("give --preset, or --shape, --batch and --seq")
+    complete = options.shape and options.batch and options.seq
+    if options.folder and (options.shape or options.batch or options.seq or options.tie):
+        parser.error("--from says shape and rows; leave the flags for them out")
+    if not (options.folder or complete):
+        parser.error("give --from, --preset, or --shape, --batch and --seq")
     return options
 
 
-def build(options):
+def opened(options, dtype):
+    """The model and the rows of a folder; the options say afterwards what they are."""
+    model = AutoModelForCausalLM.from_pretrained(options.folder, dtype=dtype)
+    config = model.config
+    shape = (
+        config.hidden_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.intermediate_size,
+        config.vocab_size,
+    )
+    ids = torch.tensor(json.loads((options.folder / "rows.json").read_text()))
+    options.shape = ",".join(map(str, shape))
+    options.tie = config.tie_word_embeddings
+    options.batch, options.seq = ids.shape
+    return model, ids
+
+
+def drawn(options, dtype):
+    """A random model of a shape, and random rows."""
     dim, layers, heads, kv, hidden, vocab = map(int, options.shape.split(","))
     config = LlamaConfig(
         hidden_size=dim,
@@ -69,11 +98,19 @@ def build(options):
         tie_word_embeddings=options.tie,
     )
     torch.manual_seed(0)
-    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[options.weights]
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return model, torch.randint(3, vocab, (options.batch, options.seq))
+
+
+def build(options):
+    """The model, ready to train, its configuration and the rows."""
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[options.weights]
+    model, ids = (opened if options.folder else drawn)(options, dtype)
+    config = model.config
     if options.method == "lora":
+        # B starts at zero, so that the first loss is the base model's.
         model = peer.add_lora(model, options.rank, 2 * options.rank)
-    return model.train(), config
+    return model.train(), config, ids
 
 
 def products_per_step(model, config, options):
@@ -115,14 +152,12 @@ def main():
     options = arguments()
     torch.set_num_threads(options.threads)
     baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    model, config = build(options)
-    optimizer = peer.make_optimizer(model, peer.DEFAULTS | {"lr": 1e-4, "weight_decay": 0.1})
+    model, config, ids = build(options)
+    optimizer = peer.make_optimizer(model, peer.DEFAULTS | {"lr": 1e-4})
     flops = products_per_step(model, config, options)
     run = torch.compile(model) if options.compile else model
-    ids = torch.randint(3, config.vocab_size, (options.batch, options.seq))
-    for _ in range(options.warmup):
-        one_step(run, optimizer, ids)
-    steps = [one_step(run, optimizer, ids) for _ in range(options.steps)]
+    made = [one_step(run, optimizer, ids) for _ in range(options.warmup + options.steps)]
+    steps = made[options.warmup :]
     forward, backward, update = (statistics.median(s[0][i] for s in steps) for i in range(3))
     seconds = statistics.median(sum(s[0]) for s in steps)
     tokens = options.batch * options.seq
@@ -143,9 +178,11 @@ def main():
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "planned_bytes": None,
         "import_rss_bytes": baseline,
+        "step_s": seconds,
         "forward_s": forward,
         "backward_s": backward,
         "optimizer_s": update,
+        "first_loss": made[0][1],
         "loss": steps[-1][1],
     }
     print(json.dumps(result))
