@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use paddock_tests::parsers::{Parser, parser};
+use paddock_tests::parsers::{Parser, for_fuzzer};
 
-static PARSER: LazyLock<Parser> = LazyLock::new(|| parser("tokenizer_json"));
+static PARSER: LazyLock<Parser> = LazyLock::new(|| for_fuzzer("tokenizer_json"));
 
 fuzz_target!(|bytes: &[u8]| (PARSER.read)(bytes));

@@ -58,3 +58,14 @@ pub fn parser(name: &str) -> Parser {
     let found = parsers().into_iter().find(|parser| parser.name == name);
     found.unwrap_or_else(|| panic!("no parser is called {name}"))
 }
+
+/// One of them for `tests/fuzz`. A panic that a parser catches and puts into words is no failure there either, so the
+/// fuzzer's hook, which ends the program at any, is taken away; one that leaves the parser ends it as before.
+///
+/// # Panics
+/// If there is none of that name.
+pub fn for_fuzzer(name: &str) -> Parser {
+    let found = parser(name);
+    std::panic::set_hook(Box::new(|_| {}));
+    found
+}

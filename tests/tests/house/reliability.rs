@@ -158,11 +158,13 @@ fn every_parser_has_a_fuzz_target() {
     let manifest =
         std::fs::read_to_string(root().join("tests/fuzz/Cargo.toml")).expect("Cargo.toml");
     let soak = std::fs::read_to_string(root().join("tests/scripts/soak")).expect("soak");
+    let soaked = std::fs::read_to_string(root().join("tests/fuzz/soaked.md")).expect("soaked.md");
     for parser in paddock_tests::parsers::parsers() {
         let name = parser.name;
         let target = root().join(format!("tests/fuzz/targets/{name}.rs"));
         let text = std::fs::read_to_string(&target).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert!(text.contains(&format!("parser(\"{name}\")")), "{name}");
+        assert!(text.contains(&format!("for_fuzzer(\"{name}\")")), "{name}");
+        assert!(soaked.contains(&format!("\n| {name} | ")), "soaked.md has no row for {name}");
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
     }
     assert!(soak.contains("tests/fuzz/targets/*.rs"), "soak runs them all");
