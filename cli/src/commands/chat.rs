@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use paddock_datasets::encode::prompt_tokens;
 use paddock_datasets::record::Record;
@@ -13,6 +15,9 @@ use crate::error::BadInput;
 use crate::generate::{Stop, Voice, conversation_template};
 use crate::open::Opened;
 use crate::run::signals::Signals;
+
+/// How often a signal is looked for while nobody types.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -59,8 +64,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let keeps = matches!(template.body, Body::Chat(_));
     let mut voice = Voice::new(&opened, &args.machine, None)?;
     let signals = Signals::install()?;
-    let (input, mut out) = (std::io::stdin(), std::io::stdout());
-    let asks = input.is_terminal();
+    let mut out = std::io::stdout();
+    let asks = std::io::stdin().is_terminal();
+    let lines = lines();
     if asks {
         let turns = if keeps {
             "The conversation is kept; /new begins another"
@@ -68,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             "Each question stands alone"
         };
         eprintln!(
-            "Ask something and press Enter; an empty line or Ctrl-D ends. {turns}. Template: {}.",
+            "Ask something and press Enter; an empty line or Ctrl-C ends. {turns}. Template: {}.",
             template.name
         );
     }
@@ -77,11 +83,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         if asks {
             eprint!("\n> ");
         }
-        let mut line = String::new();
-        if input.lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
+        let Some(line) = next_line(&lines, &signals)? else { return Ok(()) };
+        let line = line.trim();
+        if line.is_empty() {
             return Ok(());
         }
-        let line = line.trim();
         if keeps && line == "/new" {
             turns.clear();
             continue;
@@ -107,6 +113,34 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 eprintln!("{e}{hint}");
             }
             Err(e) => return Err(e),
+        }
+    }
+}
+
+/// The lines of stdin, read by a thread, so that a signal is heeded while nobody types.
+fn lines() -> Receiver<std::io::Result<String>> {
+    let (send, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+/// The next line; none at the end, or when a signal asks to stop.
+fn next_line(
+    lines: &Receiver<std::io::Result<String>>,
+    signals: &Signals,
+) -> std::io::Result<Option<String>> {
+    loop {
+        match lines.recv_timeout(LOOK_EVERY) {
+            Ok(line) => return line.map(Some),
+            Err(RecvTimeoutError::Timeout) if signals.stop_requested() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
     }
 }

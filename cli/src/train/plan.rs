@@ -155,7 +155,8 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
 
 /// The plan in lines. `price` is that of an hour.
 pub fn text(planned: &Planned, price: Option<f64>) -> String {
-    let plan = &planned.plan;
+    // The time comes below: what was timed says more than a range.
+    let plan = &Plan { seconds: None, ..planned.plan.clone() };
     let mut text = if plan.steps > 0 { super::report::plan_text(plan) } else { shape_text(plan) };
     text.push_str(&format!(", {} for the {} that are kept\n", bytes(planned.disk_bytes), {
         planned.disk_bytes / plan.checkpoint_bytes.max(1)

@@ -110,7 +110,10 @@ impl Reader<'_> {
         let first = wanted
             .paths
             .first()
-            .ok_or_else(|| bad_input("no data file is named; give one with --data"))?;
+            .ok_or_else(|| bad_input(
+                "no data file is named; give one with --data (built in: bundled:stories, bundled:reviews, \
+                 bundled:seeds)",
+            ))?;
         let read = ReadOptions { skip_bad: self.config.skip_bad, ..ReadOptions::default() };
         let detected = readers::open(first, &read)?.detected().clone();
         let template = self.with_columns(first, wanted, &detected)?;

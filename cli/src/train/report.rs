@@ -38,7 +38,19 @@ pub struct Terminal {
     is_terminal: bool,
     last_line: Option<Instant>,
     samples: usize,
+    pace: Pace,
 }
+
+/// How far one knows how long a step takes. What came before the first one (the evaluation of the model as it
+/// was) says nothing of it.
+enum Pace {
+    Unknown,
+    From(u64, Instant),
+    Known,
+}
+
+/// Steps that are timed before anything is said of the time.
+const PACED: u64 = 5;
 
 /// Samples shown at the end; samples.jsonl has all.
 const SHOWN_SAMPLES: usize = 3;
@@ -49,13 +61,20 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 impl Default for Terminal {
     fn default() -> Terminal {
         let is_terminal = std::io::stderr().is_terminal();
-        Terminal { bar: None, steps: 0, is_terminal, last_line: None, samples: 0 }
+        let pace = Pace::Unknown;
+        Terminal { bar: None, steps: 0, is_terminal, last_line: None, samples: 0, pace }
     }
 }
 
 /// A line on stdout. A terminal that has gone away ends no run.
 fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
 }
 
 /// A line on stderr.
@@ -80,13 +99,33 @@ impl Terminal {
     fn start_bar(&mut self, steps: u64) {
         self.steps = steps;
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template(
-            "{bar:28} step {pos}/{len}  {msg}  {elapsed} gone, {eta} to go",
-        );
-        if let Ok(style) = style {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        style(&bar, "{bar:28} step {pos}/{len}  {msg}  {elapsed} gone");
         self.bar = Some(bar);
+    }
+
+    /// Learns how long a step takes, and says it once.
+    fn pace(&mut self, step: u64) {
+        let Some(bar) = &self.bar else { return };
+        match self.pace {
+            Pace::Unknown => {
+                bar.set_position(step);
+                bar.reset_eta();
+                self.pace = Pace::From(step, Instant::now());
+            }
+            Pace::From(first, since) if step >= first + PACED => {
+                style(bar, "{bar:28} step {pos}/{len}  {msg}  {elapsed} gone, {eta} to go");
+                let each = since.elapsed().as_secs_f64() / (step - first) as f64;
+                let left = self.steps.saturating_sub(step);
+                let time = duration(Duration::from_secs_f64(each * left as f64));
+                self.pace = Pace::Known;
+                if left > 0 {
+                    self.say(&format!(
+                        "Time       about {time} for the {left} steps that are left; looks at the held-out rows come on top"
+                    ));
+                }
+            }
+            Pace::From(..) | Pace::Known => {}
+        }
     }
 
     fn progress(&mut self, step: u64, text: String) {
@@ -95,13 +134,16 @@ impl Terminal {
             bar.set_message(text);
             return;
         }
+        if let Some(bar) = &self.bar {
+            bar.set_position(step);
+        }
         let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
         if due || step == self.steps {
-            let eta = self.bar.as_ref().map_or(Duration::ZERO, |bar| {
-                bar.set_position(step);
-                bar.eta()
-            });
-            aside(&format!("step {step}/{}  {text}  about {} to go", self.steps, duration(eta)));
+            let eta = match (&self.bar, &self.pace) {
+                (Some(bar), Pace::Known) => format!("  about {} to go", duration(bar.eta())),
+                _ => String::new(),
+            };
+            aside(&format!("step {step}/{}  {text}{eta}", self.steps));
             self.last_line = Some(Instant::now());
         }
     }
@@ -133,6 +175,7 @@ impl Listener for Terminal {
             }
             Event::Step(step) => {
                 let text = format!("loss {:.4}  {:.0} tokens/s", step.loss, step.tokens_per_s);
+                self.pace(step.step);
                 self.progress(step.step, text);
             }
             Event::Eval(eval) => {
