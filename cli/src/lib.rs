@@ -31,3 +31,4 @@ pub mod study;
 pub mod sweep;
 pub mod train;
 pub mod transfer;
+pub mod wrap;

@@ -49,7 +49,7 @@ fn a_run_from_rows_to_an_adapter_that_knows_the_answers() {
     assert_eq!(answer["text"].as_str().map(str::trim), Some("the sky is blue ."), "{answer}");
     assert_eq!(answer["stop"], "eos");
     let (done, _) = desk.run("export --model model --adapter run/adapter --merge --out merged", 0);
-    assert!(done.contains("agrees on 48"), "{done}");
+    assert!(done.contains("in all 48 places"), "{done}");
     let score = |args: &str| -> Vec<f64> {
         let (out, _) = desk.run(&format!("score --data rows.json --template alpaca {args}"), 0);
         out.lines()

@@ -31,6 +31,16 @@ fn the_built_in_model_is_judged_on_unseen_stories() {
     for words in ["12 unseen instructions", "wishes fulfilled", "base", "tuned", "Of 100 things"] {
         assert!(out.contains(words), "{words}\n{out}");
     }
+    // Each loss says which rows it is of.
+    assert!(out.contains("loss on these") && out.contains("the 20 held-out rows"), "{out}");
+    // The time before the first step, no path of the cache, and at the end what to do next.
+    let (plan, course) = err.split_once("step 0:").expect("a look before the first step");
+    assert!(plan.contains("\nTime       about ") && plan.contains("(an estimate)"), "{plan}");
+    assert!(!course.contains("Time") && !err.contains(".jsonl"), "{err}");
+    assert!(out.contains("open run/report.html in a browser"), "{out}");
+    let chat = "chat --model bundled:tiny --adapter run/adapter";
+    let next = out.lines().find_map(|line| line.strip_prefix("Talk with it: ")).expect("a command");
+    assert!(next.ends_with(chat) && next.starts_with(env!("CARGO_BIN_EXE_core-cli")), "{next}");
     let report = String::from_utf8(desk.bytes("run/report.html")).expect("text");
     assert!(report.contains("wishes fulfilled"));
     // The rows to judge by are part of the record, and a second start finds the built-in files in place.
@@ -40,6 +50,18 @@ fn the_built_in_model_is_judged_on_unseen_stories() {
     assert!(err.contains("bundled:tiny"), "{err}");
     let (_, err) = run(&desk, "train --model bundled:tiny --data bundled:tales", 2);
     assert!(err.contains("bundled:stories"), "{err}");
+}
+
+#[test]
+fn help_begins_with_what_to_do_and_a_plan_of_the_built_in_model_needs_no_rows() {
+    let desk = desk();
+    let (help, _) = run(&desk, "--help", 0);
+    let (begin, _) = help.split_once("Usage:").expect("usage");
+    let first = "core-cli train --model bundled:tiny --data bundled:stories";
+    assert!(begin.contains("Begin with") && begin.contains(first), "{help}");
+    let (plan, err) = run(&desk, "plan --no-probe --model bundled:tiny", 0);
+    assert!(plan.contains("3200 to learn from") && err.contains("bundled:stories"), "{plan}{err}");
+    assert!(run(&desk, "plan --no-probe --model model", 2).1.contains("--data"), "{err}");
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! Settings of a run seen from outside: where rows come from, what a run starts from, what stops it.
 
+use paddock_cli::run::config::RunConfig;
+use paddock_cli::run::signals::Signals;
+use paddock_cli::train::time::{by_counting, reckoned};
+use paddock_cli::train::{Session, Setup};
+use paddock_datasets::prepare::Quiet;
 use paddock_tests::desk::Desk;
 use paddock_tests::toy;
 use serde_json::Value;
@@ -52,6 +57,59 @@ fn a_run_can_start_from_an_adapter() {
     let full = next.replace("--out second", "--method full --out third");
     let (_, err) = desk.run(&full, 2);
     assert!(err.contains("init_adapter"), "{err}");
+}
+
+#[test]
+fn the_time_is_told_before_the_first_step_and_finding_it_out_changes_no_bit() {
+    let desk = desk();
+    for method in ["lora --lora-dropout 0.1", "full"] {
+        let args = format!("{TRAIN} --data rows.json --max-steps 9 --method {method}");
+        let args = if method == "full" { args.replace(" --lora-rank 8", "") } else { args };
+        let (_, err) = desk.run(&format!("{args} --out told"), 0);
+        let (plan, course) = err.split_once("step 0:").expect("a look before the first step");
+        assert!(plan.contains("\nTime       about ") && !course.contains("Time"), "{err}");
+        // Programs that read events are told when the steps are there.
+        let (events, _) = desk.run(&format!("{args} --out untold --events jsonl"), 0);
+        let plan = events.lines().find(|line| line.contains("\"kind\":\"plan\"")).expect("a plan");
+        assert!(!plan.contains("\"seconds\""), "{plan}");
+        assert_eq!(steps(&desk, "told"), steps(&desk, "untold"));
+        let file = match method {
+            "full" => "model/model.safetensors",
+            _ => "adapter/adapter_model.safetensors",
+        };
+        let bytes = |run: &str| desk.bytes(&format!("{run}/{file}"));
+        assert_eq!(bytes("told"), bytes("untold"), "{method}");
+        for run in ["told", "untold"] {
+            std::fs::remove_dir_all(desk.path(run)).expect("a run");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_tells_the_time_of_what_is_left() {
+    let desk = desk();
+    let args = format!("{TRAIN} --data rows.json --max-steps 4 --out run");
+    desk.run(&args, 0);
+    let (_, err) = desk.run(&format!("{args} --resume"), 0);
+    assert!(err.contains("told after the first steps") && !err.contains("an estimate"), "{err}");
+}
+
+#[test]
+fn time_is_counted_where_steps_would_take_long_and_the_session_begins_as_new() {
+    let desk = desk();
+    let path = |name: &str| Some(desk.path(name).display().to_string());
+    let data = path("rows.json").into_iter().collect();
+    let config = RunConfig { model: path("model"), data, lora_rank: 4, ..RunConfig::default() };
+    let setup = Setup::prepare(config, &mut Quiet).expect("a good set-up");
+    let mut session = Session::plan(&setup).expect("a plan");
+    let (step_s, counted) = by_counting(&mut session).expect("operations are counted");
+    assert!(step_s > 0.0 && counted.low > 0.0 && counted.low < counted.high, "{counted:?}");
+    let signals = Signals::default();
+    let tried = reckoned(&mut session, 1, &signals).expect("steps").expect("a time");
+    assert!(tried.low > 0.0 && tried.low < tried.high, "{tried:?}");
+    assert_eq!((session.run.step, session.run.rows_seen), (0, 0));
+    // What does not fit is not tried.
+    assert!(reckoned(&mut session, u64::MAX, &signals).expect("no steps").is_none());
 }
 
 #[test]

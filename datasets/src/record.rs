@@ -194,7 +194,7 @@ impl BadRows {
 impl fmt::Display for BadRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = if self.total == 1 { "row" } else { "rows" };
-        write!(f, "{} {rows} cannot be used:", self.total)?;
+        write!(f, "{} {rows} cannot be used (rows count from 0, lines from 1):", self.total)?;
         for bad in &self.first {
             write!(f, "\n  {bad}")?;
         }

@@ -9,6 +9,7 @@ use crate::error::bad_input;
 use crate::model::export::{Export, Source};
 use crate::model::verify::compare;
 use crate::open::Opened;
+use crate::wrap::{folded, of_stdout};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -65,15 +66,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     export.write(&source, &mut |new| {
         eprintln!("checking that it answers the same");
         let check = compare(&opened, new, &args.machine)?;
-        println!(
-            "{} written. Compared with the source on {} positions: logits differ by at most {:.2e} \
-             (largest logit {:.2}), the likeliest token agrees on {}.",
-            args.out.display(),
-            check.positions,
-            check.largest_difference,
-            check.largest_logit,
-            check.agreeing
-        );
-        check.judge()
+        check.judge()?;
+        println!("{}", folded(&check.words(&args.out), of_stdout(), 0));
+        Ok(())
     })
 }

@@ -30,10 +30,19 @@ use paddock_core::decode::Sampler;
 use crate::error::exit_code;
 use crate::open::Machine;
 use crate::run::process::orderly;
+use crate::wrap::{folded, of_stderr};
 
-/// Teaches LLaMA models to follow instructions.
+/// What stands above all commands.
+const ABOUT: &str =
+    "Paddock teaches a language model (a LLaMA) to answer as your examples do, on this machine.
+
+Begin with these two; the first needs nothing but this program and takes about two minutes:
+  core-cli train --model bundled:tiny --data bundled:stories
+  core-cli train --model MODEL_FOLDER --data rows.csv";
+
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "core-cli", version, about, max_term_width = 100)]
+#[command(name = "core-cli", version, about = ABOUT, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -104,7 +113,8 @@ fn answer(cli: Cli) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // A reader that has gone away must not hide the reason.
-            let _ = writeln!(std::io::stderr(), "error: {}", sentence(&error));
+            let text = folded(&format!("error: {}", sentence(&error)), of_stderr(), 0);
+            let _ = writeln!(std::io::stderr(), "{text}");
             ExitCode::from(exit_code(&error))
         }
     }

@@ -13,6 +13,8 @@ use crate::train::launch::{Told, notices};
 use crate::train::plan::{of_run, of_shape, text};
 use crate::train::report::Listener;
 use crate::train::setup::Setup;
+use crate::train::words::INDENT;
+use crate::wrap::{folded, of_stdout};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -63,7 +65,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some((name, text)) = super::train::read_file(args.run_toml.as_ref())? {
         layers = layers.file(&name, &text)?;
     }
-    let (config, _) = layers.flags(&args.config.flags)?.set(&args.config.set)?.build()?;
+    let (mut config, _) = layers.flags(&args.config.flags)?.set(&args.config.set)?.build()?;
+    // The rows that the built-in model is there for.
+    let of_tiny = config.model.as_deref() == Some("bundled:tiny") && args.shape.is_none();
+    if of_tiny && config.data.is_empty() && config.mixture.is_empty() {
+        eprintln!("no rows are named, so this is for --data bundled:stories");
+        config.data.push("bundled:stories".to_string());
+    }
     let planned = match &args.shape {
         Some(shape) => of_shape(shape, shape_of(shape)?, &config)?,
         None => {
@@ -81,7 +89,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         println!("{}", serde_json::to_string(&planned)?);
     } else {
-        println!("{}", text(&planned, price));
+        println!("{}", folded(&text(&planned, price), of_stdout(), INDENT));
     }
     Ok(())
 }

@@ -43,6 +43,29 @@ impl Comparison {
         );
         Ok(())
     }
+
+    /// What was found, once it has been [judged](Comparison::judge).
+    pub fn words(&self, out: &Path) -> String {
+        let same = match self.positions - self.agreeing.min(self.positions) {
+            0 => format!(
+                "in all {} places the likeliest next piece of text is the same",
+                self.positions
+            ),
+            // A place where another one comes first is one where both are within that difference.
+            other => format!(
+                "in {} of {} places the likeliest next piece of text is the same, in {other} two are so near \
+                 to each other that rounding decides",
+                self.agreeing, self.positions
+            ),
+        };
+        format!(
+            "{} is written and checked: it answers as what it was made from. Read with the same random text, \
+             {same} (their numbers, the logits, differ by at most {:.1e}; the largest is {:.1}).",
+            out.display(),
+            self.largest_difference,
+            self.largest_logit
+        )
+    }
 }
 
 /// Logits of a fixed text of random tokens on both models.
@@ -111,4 +134,25 @@ fn logits(opened: &Opened, machine: &Machine) -> anyhow::Result<Vec<f32>> {
     evaluate(&mut *b, &model, &plan, &batch)?;
     let logits = Pass::new(&model, &plan, &batch).logits(&mut *b)?;
     Ok(init::read(&mut *b, logits)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_compared_is_said_in_words() {
+        let found = Comparison { positions: 48, agreeing: 48, bits: 8, ..Comparison::default() };
+        let text = found.words(Path::new("merged"));
+        assert!(
+            text.starts_with("merged is written and checked") && text.contains("all 48"),
+            "{text}"
+        );
+        let near = Comparison { agreeing: 47, largest_difference: 0.01, ..found };
+        let text = near.words(Path::new("merged"));
+        assert!(text.contains("47 of 48") && text.contains("in 1 two are so near"), "{text}");
+        assert!(near.judge().is_ok());
+        let far = Comparison { largest_difference: 1.0, ..found };
+        assert!(far.judge().is_err());
+    }
 }

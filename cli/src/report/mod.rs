@@ -15,6 +15,7 @@ pub mod plot;
 use crate::run::events::{Judged, Plan, Sample, Share};
 use crate::run::metrics::Line as Metric;
 use crate::train::report::{bytes, count};
+use crate::train::words::computed_on;
 use html::{escape, page, table};
 use plot::{Line, Plot};
 
@@ -128,7 +129,7 @@ impl RunReport<'_> {
                 "Method",
                 format!("{}, {} parameters trained", p.method, count(p.trained_parameters)),
             ),
-            row("Computed on", p.backend.clone()),
+            row("Computed on", computed_on(&p.backend)),
             row("Rows to learn from", p.train_rows.to_string()),
             row("Rows held out", p.validation_rows.to_string()),
         ];
@@ -169,10 +170,10 @@ fn judged_table(judged: &Judged) -> String {
     let rows = [
         vec![judged.measure.clone(), share(&judged.base), share(&judged.tuned)],
         vec![
-            "loss".to_string(),
+            "loss on these".to_string(),
             format!("{:.3}", judged.base_loss),
             format!("{:.3}", judged.tuned_loss),
         ],
     ];
-    table(&[&title, "base", "tuned"], &rows)
+    table(&[&title, "before (base)", "after (tuned)"], &rows)
 }

@@ -12,8 +12,8 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 /// Most points of a line; more are thinned out evenly.
 const MOST_POINTS: usize = 1_000;
-/// Lines of the grid.
-const TICKS: usize = 5;
+/// Lines of the grid, or a few less.
+const TICKS: f64 = 5.0;
 
 /// A line of a plot.
 #[derive(Clone, Debug, Default)]
@@ -99,26 +99,27 @@ impl Plot {
             if high > low { (high - low) * 0.06 } else { low.abs().max(1.0) * 0.1 }
         };
         let (rx, ry) = (if x.1 > x.0 { 0.0 } else { 0.5 }, room(y));
-        Some(Frame { x: (x.0 - rx, x.1 + rx), y: (y.0 - ry, y.1 + ry) })
+        // What is never negative has no room below zero.
+        let low = if y.0 >= 0.0 { (y.0 - ry).max(0.0) } else { y.0 - ry };
+        Some(Frame { x: (x.0 - rx, x.1 + rx), y: (low, y.1 + ry) })
     }
 
     fn grid(&self, frame: &Frame, out: &mut String) {
-        for i in 0..=TICKS {
-            let part = i as f64 / TICKS as f64;
-            let y = frame.y.0 + part * (frame.y.1 - frame.y.0);
-            let x = frame.x.0 + part * (frame.x.1 - frame.x.0);
+        for (y, word) in ticks(frame.y, 0.0) {
             let (_, py) = frame.at((frame.x.0, y));
-            let (px, _) = frame.at((x, frame.y.0));
             out.push_str(&format!(
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{py:.1}\" y2=\"{py:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-                 <text x=\"{px:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{word}</text>\n",
                 WIDTH - RIGHT,
                 LEFT - 8.0,
-                py + 4.0,
-                number(y),
-                HEIGHT - BOTTOM + 18.0,
-                number(x)
+                py + 4.0
+            ));
+        }
+        for (x, word) in ticks(frame.x, 1.0) {
+            let (px, _) = frame.at((x, frame.y.0));
+            out.push_str(&format!(
+                "<text x=\"{px:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{word}</text>\n",
+                HEIGHT - BOTTOM + 18.0
             ));
         }
         out.push_str(&format!(
@@ -151,15 +152,27 @@ fn polyline(line: &Line, frame: &Frame) -> String {
     format!("<polyline class=\"{}\" points=\"{}\"/>\n", line.class, points.join(" "))
 }
 
-/// A number of an axis: about three digits.
-fn number(x: f64) -> String {
-    match x.abs() {
-        0.0 => "0".to_string(),
-        a if a >= 100.0 => format!("{x:.0}"),
-        a if a >= 10.0 => format!("{x:.1}"),
-        a if a >= 0.01 => format!("{x:.2}"),
-        _ => format!("{x:.0e}"),
+/// Round numbers within the ends of an axis, evenly spaced by at least `least`, with their words.
+fn ticks((low, high): (f64, f64), least: f64) -> Vec<(f64, String)> {
+    let wanted = (high - low) / TICKS;
+    let unit = 10f64.powf(wanted.log10().floor());
+    let times = [1.0, 2.0, 5.0].into_iter().find(|times| times * unit >= wanted).unwrap_or(10.0);
+    let step = (times * unit).max(least);
+    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let first = (low / step - 1e-9).ceil() as i64;
+    let last = (high / step + 1e-9).floor() as i64;
+    if !step.is_finite() || step <= 0.0 || last.saturating_sub(first) > 100 {
+        return Vec::new();
     }
+    let word = |x: f64| match decimals {
+        _ if x == 0.0 => "0".to_string(),
+        0..=4 => format!("{x:.decimals$}"),
+        _ => {
+            let x: f64 = format!("{x:.decimals$}").parse().unwrap_or(x);
+            format!("{x:e}")
+        }
+    };
+    (first..=last).map(|i| step * i as f64).map(|x| (x, word(x))).collect()
 }
 
 #[cfg(test)]
@@ -189,5 +202,25 @@ mod tests {
         assert!(!one.contains("NaN") && !one.contains("inf"), "{one}");
         let none = Plot { lines: vec![line(vec![(0.0, f64::NAN)])], ..Plot::default() }.svg();
         assert!(none.contains("nothing to draw"), "{none}");
+    }
+    #[test]
+    fn an_axis_has_round_numbers_each_once_and_none_below_zero_for_nothing() {
+        let words = |ends, least| ticks(ends, least).into_iter().map(|t| t.1).collect::<Vec<_>>();
+        assert_eq!(words((0.0, 0.00212), 0.0), ["0", "0.0005", "0.0010", "0.0015", "0.0020"]);
+        assert_eq!(words((1.0, 4.0), 1.0), ["1", "2", "3", "4"]);
+        assert_eq!(words((1.0, 500.0), 1.0), ["100", "200", "300", "400", "500"]);
+        assert_eq!(words((-1.0, 1.5), 0.0), ["-1.0", "-0.5", "0", "0.5", "1.0", "1.5"]);
+        assert_eq!(words((0.0, 2.1e-5), 0.0), ["0", "5e-6", "1e-5", "1.5e-5", "2e-5"]);
+        for ends in [(0.6, 2.14), (3.0, 3.01), (99.0, 12_345.0), (0.0, 1e-9), (2.5, 3.5)] {
+            let mut found = words(ends, 0.0);
+            let all = found.len();
+            found.dedup();
+            assert!((2..=7).contains(&all) && found.len() == all, "{ends:?} {found:?}");
+        }
+        let rates = Line { points: vec![(0.0, 0.0), (9.0, 0.002)], ..Line::default() };
+        let svg = Plot { lines: vec![rates], ..Plot::default() }.svg();
+        assert!(!svg.contains(">-"), "{svg}");
+        let below = Line { points: vec![(0.0, -1.0), (9.0, 1.0)], ..Line::default() };
+        assert!(Plot { lines: vec![below], ..Plot::default() }.svg().contains(">-1.0<"));
     }
 }

@@ -1,5 +1,7 @@
 //! A command as a person would type it, so that what an app does can be repeated in a terminal.
 
+use std::path::PathBuf;
+
 use super::config::Key;
 
 /// `core-cli COMMAND --key value …` for flags in the order given.
@@ -11,6 +13,14 @@ pub fn arguments(command: &str, flags: &[(String, String)]) -> Vec<String> {
         list.push(value.clone());
     }
     list
+}
+
+/// The program as it was called, so that what it prints can be typed again: README's way to call it is another
+/// one than that of an installed program.
+pub fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let ours = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == "core-cli");
+    called.filter(ours).map_or_else(|| "core-cli".to_string(), |path| path.display().to_string())
 }
 
 /// The arguments as one line for a shell, quoted where that is needed.

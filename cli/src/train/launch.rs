@@ -8,18 +8,15 @@ use paddock_datasets::readers::Detected;
 
 use super::forecast::forecast;
 use super::go::{Clock, Loop, Outlets};
-use super::held_out;
-use super::instead;
-use super::judge;
 use super::on_the_way::Watched;
-use super::outcome;
 use super::report::Listener;
-use super::samples;
 use super::saved::checkpoint_bytes;
 use super::session::Session;
 use super::setup::Setup;
 use super::spike::Losses;
 use super::verdict::Facts;
+use super::{held_out, instead, judge, outcome, samples, time};
+use crate::bundled::{cache_folder, called};
 use crate::data::day::today;
 use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
@@ -104,7 +101,7 @@ pub fn train_on(
         listener.event(&Event::Warning(Warning { message }))?;
     }
     let mut session = Session::plan(&setup)?;
-    let plan = forecast(&session);
+    let mut plan = forecast(&session);
     let record = record(&setup, &session, storage)?;
     let (folder, old) = match resumed {
         Some(resumed) => {
@@ -114,6 +111,9 @@ pub fn train_on(
         None => (new_folder(&setup)?, None),
     };
     check_space(storage, folder.path(), checkpoint_bytes(&session.model))?;
+    if listener.wants_time() && !launch.resume {
+        plan.seconds = time::reckoned(&mut session, plan.memory_bytes, signals)?;
+    }
     listener.event(&Event::Plan(plan.clone()))?;
     session.forecast = Some(plan);
     session.made_from = record.model.iter().map(|file| file.sha256.clone()).collect();
@@ -131,14 +131,17 @@ pub struct Told<'a> {
 
 impl Progress for Told<'_> {
     fn rows(&mut self, path: &Path, rows: u64) -> bool {
-        self.listener.busy(&format!("reading {}: {rows} rows so far", path.display()));
+        self.listener.busy(&format!("reading {}: {rows} rows so far", called(path)));
         !self.signals.stop_requested()
     }
 
     fn opened(&mut self, path: &Path, detected: &Detected, notes: &[String]) {
-        let mut message = format!("{}: {}", path.display(), detected.why);
-        notes.iter().for_each(|note| message.push_str(&format!("; {note}")));
-        self.listener.note(&message);
+        // Of built-in rows nothing had to be found out.
+        if !path.starts_with(cache_folder()) {
+            let mut message = format!("{}: {}", path.display(), detected.why);
+            notes.iter().for_each(|note| message.push_str(&format!("; {note}")));
+            self.listener.note(&message);
+        }
     }
 }
 

@@ -28,8 +28,10 @@ pub mod setup;
 pub mod spike;
 mod tensors;
 pub mod test_rows;
+pub mod time;
 pub mod trust;
 pub mod verdict;
+pub mod words;
 
 pub use launch::{Ended, Launch, train, train_on};
 pub use session::Session;

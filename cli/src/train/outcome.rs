@@ -140,6 +140,11 @@ pub fn finish(
         details.insert("loss_best".into(), json!(facts.best));
         details.insert("best_step".into(), json!(best));
         details.insert("peak_memory_bytes".into(), json!(super::forecast::peak_bytes()));
+        let setup = session.setup;
+        facts.rows = (setup.epoch_rows(), setup.validation.len() as u64);
+        facts.epochs = setup.config.epochs;
+        let same = |sample: &&Sample| sample.base.is_some() && sample.base == sample.tuned;
+        facts.answers = (list.len(), list.iter().filter(same).count());
         let message = words(&facts);
         out.listener.event(&Event::Verdict(Verdict { message: message.clone(), details }))?;
         verdict = Some(message);

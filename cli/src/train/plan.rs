@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::capacity::capacity;
 use super::fits::{Alternative, Shape};
 use super::forecast::{forecast, resident_bytes};
-use super::probe::{limits, probe};
-use super::report::{bytes, count, duration};
+use super::probe::{THOROUGH, limits, probe};
+use super::report::{bytes, duration};
 use super::saved::checkpoint_bytes;
 use super::session::{Session, recompute};
 use super::setup::{Setup, method_of};
+use super::words::{plan_text, shape_text};
 use crate::open::{Machine, backend};
 use crate::run::config::RunConfig;
 use crate::run::events::{Count, Plan};
@@ -69,13 +70,11 @@ pub fn of_run(setup: &Setup, probes: bool) -> anyhow::Result<Planned> {
     let alternatives = shape.alternatives(&*session.b)?;
     let free_bytes = free_memory() + resident_bytes();
     let found = if probes && (free_bytes == 0 || plan.memory_bytes <= free_bytes) {
-        probe(&mut session, &Signals::default())?
+        probe(&mut session, &THOROUGH, &Signals::default())?
     } else {
         None
     };
-    let every = setup.config.eval_every.unwrap_or(setup.steps_per_epoch()).max(1);
-    let evaluations = 1 + plan.steps.div_ceil(every);
-    let total_s = found.map(|probe| probe.total_s(plan.steps, evaluations));
+    let total_s = found.map(|probe| probe.total_s(plan.steps, setup.evaluations()));
     plan.seconds = total_s.map(limits);
     Ok(Planned {
         step_s: found.map(|p| p.step_s),
@@ -119,12 +118,15 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
     let region = |region| sizes.bytes(region, &*b);
     let mut memory = vec![
         ("program", resident_bytes()),
-        ("frozen weights at two bytes a number", frozen),
+        ("the model's own numbers (frozen weights) at two bytes each", frozen),
         (
-            "trained numbers with gradients and optimizer",
+            "what is trained (with gradients and optimizer)",
             region(Region::Params) + region(Region::Grads) + region(Region::Moments),
         ),
-        ("activations", region(Region::Acts) + region(Region::ActGrads) + region(Region::Stats)),
+        (
+            "intermediate results (activations)",
+            region(Region::Acts) + region(Region::ActGrads) + region(Region::Stats),
+        ),
         ("working space", region(Region::Scratch)),
     ];
     memory.retain(|(_, bytes)| *bytes > 0);
@@ -157,7 +159,7 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
 pub fn text(planned: &Planned, price: Option<f64>) -> String {
     // The time comes below: what was timed says more than a range.
     let plan = &Plan { seconds: None, ..planned.plan.clone() };
-    let mut text = if plan.steps > 0 { super::report::plan_text(plan) } else { shape_text(plan) };
+    let mut text = if plan.steps > 0 { plan_text(plan) } else { shape_text(plan) };
     text.push_str(&format!(", {} for the {} that are kept\n", bytes(planned.disk_bytes), {
         planned.disk_bytes / plan.checkpoint_bytes.max(1)
     }));
@@ -186,25 +188,8 @@ pub fn text(planned: &Planned, price: Option<f64>) -> String {
     text
 }
 
-fn shape_text(plan: &Plan) -> String {
-    let parts: Vec<String> =
-        plan.memory.iter().map(|m| format!("{} {}", m.name, bytes(m.count))).collect();
-    format!(
-        "Model      {} ({} parameters), {} on {}\nTraining   {} parameters\nMemory     {} ({})\nDisk       {} a \
-         checkpoint",
-        plan.model,
-        count(plan.parameters),
-        plan.method,
-        plan.backend,
-        count(plan.trained_parameters),
-        bytes(plan.memory_bytes),
-        parts.join(", "),
-        bytes(plan.checkpoint_bytes)
-    )
-}
-
 /// Memory that programs may still take, in bytes; 0 where the system does not say.
-fn free_memory() -> u64 {
+pub fn free_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());

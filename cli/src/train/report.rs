@@ -3,9 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::run::events::{Done, Event, Judged, Plan, Reason, Sample, Seconds, Share};
+use super::words::{self, Tuned};
+use crate::run::events::{Event, Plan, Sample, Seconds};
+use crate::wrap::{folded, of_stderr, of_stdout};
 
 /// Whoever listens to a run.
 pub trait Listener {
@@ -15,6 +17,10 @@ pub trait Listener {
     fn note(&mut self, what: &str);
     /// A stage without events of its own goes on (reading rows, say).
     fn busy(&mut self, what: &str);
+    /// Whether the plan is to say how long the run will take, for which some steps may be tried.
+    fn wants_time(&self) -> bool {
+        false
+    }
 }
 
 /// The versioned stream on stdout.
@@ -39,13 +45,17 @@ pub struct Terminal {
     last_line: Option<Instant>,
     samples: usize,
     pace: Pace,
+    tuned: Option<Tuned>,
 }
 
 /// How far one knows how long a step takes. What came before the first one (the evaluation of the model as it
 /// was) says nothing of it.
 enum Pace {
     Unknown,
-    From(u64, Instant),
+    /// The plan told the time of the whole run.
+    Told,
+    /// Since this step, with whether the time was told.
+    From(u64, Instant, bool),
     Known,
 }
 
@@ -61,18 +71,35 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 impl Default for Terminal {
     fn default() -> Terminal {
         let is_terminal = std::io::stderr().is_terminal();
-        let pace = Pace::Unknown;
-        Terminal { bar: None, steps: 0, is_terminal, last_line: None, samples: 0, pace }
+        let (pace, tuned) = (Pace::Unknown, None);
+        Terminal { bar: None, steps: 0, is_terminal, last_line: None, samples: 0, pace, tuned }
     }
 }
 
-/// A line on stdout. A terminal that has gone away ends no run.
-fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+/// Between two pictures of the bar while nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Characters of a line beside the bar, and the bar's own.
+const BESIDE_BAR: usize = 66;
+const BAR: (usize, usize) = (4, 28);
+
+/// A paragraph on stdout. A terminal that has gone away ends no run.
+fn line(text: &str, indent: usize) {
+    let _ = writeln!(std::io::stdout(), "{}", folded(text, of_stdout(), indent));
 }
 
-fn style(bar: &ProgressBar, template: &str) {
-    if let Ok(style) = ProgressStyle::with_template(template) {
+fn style(bar: &ProgressBar, words: &str) {
+    let (least, most) = BAR;
+    let wide = of_stderr().map_or(most, |width| width.saturating_sub(BESIDE_BAR));
+    let template = format!("{{bar:{}}} step {{pos}}/{{len}}  {words}", wide.clamp(least, most));
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        let gone = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&clock(state.elapsed()));
+        };
+        let to_go = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&clock(state.eta()));
+        };
+        let style = style.with_key("gone", gone).with_key("to_go", to_go);
         bar.set_style(style.progress_chars("=> "));
     }
 }
@@ -84,10 +111,37 @@ fn aside(text: &str) {
 
 impl Terminal {
     fn say(&self, text: &str) {
+        self.tell(text, 0);
+    }
+
+    /// What goes on in the next line is indented.
+    fn tell(&self, text: &str, indent: usize) {
+        let text = folded(text, of_stderr(), indent);
         match &self.bar {
             Some(bar) if self.is_terminal => bar.println(text),
-            _ => aside(text),
+            _ => aside(&text),
         }
+    }
+
+    /// The plan, then the bar. Before the first step the model answers as it is.
+    fn begin(&mut self, plan: &Plan) {
+        let mut text = words::plan_text(plan);
+        if plan.seconds.is_none() {
+            text.push_str("\nTime       told after the first steps");
+        } else {
+            self.pace = Pace::Told;
+        }
+        self.tell(&text, words::INDENT);
+        self.say(words::LOSS);
+        self.tuned = Tuned::of(plan);
+        self.steps = plan.steps;
+        let bar = ProgressBar::with_draw_target(Some(plan.steps), ProgressDrawTarget::stderr());
+        style(&bar, "{msg}  {gone} gone");
+        bar.set_message("first, the model as it is");
+        if self.is_terminal {
+            bar.enable_steady_tick(TICK);
+        }
+        self.bar = Some(bar);
     }
 
     fn end_bar(&mut self) {
@@ -96,29 +150,23 @@ impl Terminal {
         }
     }
 
-    fn start_bar(&mut self, steps: u64) {
-        self.steps = steps;
-        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
-        style(&bar, "{bar:28} step {pos}/{len}  {msg}  {elapsed} gone");
-        self.bar = Some(bar);
-    }
-
-    /// Learns how long a step takes, and says it once.
+    /// Learns how long a step takes, and says it once where the plan did not.
     fn pace(&mut self, step: u64) {
         let Some(bar) = &self.bar else { return };
         match self.pace {
-            Pace::Unknown => {
+            Pace::Unknown | Pace::Told => {
                 bar.set_position(step);
                 bar.reset_eta();
-                self.pace = Pace::From(step, Instant::now());
+                let told = matches!(self.pace, Pace::Told);
+                self.pace = Pace::From(step, Instant::now(), told);
             }
-            Pace::From(first, since) if step >= first + PACED => {
-                style(bar, "{bar:28} step {pos}/{len}  {msg}  {elapsed} gone, {eta} to go");
+            Pace::From(first, since, told) if step >= first + PACED => {
+                style(bar, "{msg}  {gone} gone, {to_go} to go");
                 let each = since.elapsed().as_secs_f64() / (step - first) as f64;
                 let left = self.steps.saturating_sub(step);
                 let time = duration(Duration::from_secs_f64(each * left as f64));
                 self.pace = Pace::Known;
-                if left > 0 {
+                if left > 0 && !told {
                     self.say(&format!(
                         "Time       about {time} for the {left} steps that are left; looks at the held-out rows come on top"
                     ));
@@ -150,6 +198,10 @@ impl Terminal {
 }
 
 impl Listener for Terminal {
+    fn wants_time(&self) -> bool {
+        true
+    }
+
     fn note(&mut self, what: &str) {
         self.say(what);
     }
@@ -169,22 +221,22 @@ impl Listener for Terminal {
                     self.say(&format!("Going on from step {step} in {}", start.out));
                 }
             }
-            Event::Plan(plan) => {
-                self.say(&plan_text(plan));
-                self.start_bar(plan.steps);
-            }
+            Event::Plan(plan) => self.begin(plan),
             Event::Step(step) => {
                 let text = format!("loss {:.4}  {:.0} tokens/s", step.loss, step.tokens_per_s);
                 self.pace(step.step);
                 self.progress(step.step, text);
+                if let (Some(bar), true) = (&self.bar, step.step == self.steps) {
+                    bar.set_message("last, the answers and the files");
+                }
             }
             Event::Eval(eval) => {
                 let exact = eval.exact_match.map_or(String::new(), |x| {
                     format!(", {:.1}% of answers exactly right", 100.0 * x)
                 });
-                let best = if eval.best { "  (best so far)" } else { "" };
+                let best = if eval.best { " (best so far)" } else { "" };
                 self.say(&format!(
-                    "step {}: validation loss {:.4}, {:.1}% of tokens right{exact}{best}",
+                    "step {}: loss {:.3} on the held-out rows, {:.1}% of their tokens right{exact}{best}",
                     eval.step,
                     eval.eval_loss,
                     100.0 * eval.token_accuracy
@@ -198,110 +250,25 @@ impl Listener for Terminal {
             Event::Sample(sample) => {
                 self.end_bar();
                 if self.samples < SHOWN_SAMPLES {
-                    line(&sample_text(sample));
+                    line(&words::sample_text(sample), words::SAMPLE_INDENT);
                 }
                 self.samples += 1;
             }
             Event::Judged(judged) => {
                 self.end_bar();
-                line(&judged_text(judged));
+                line(&words::judged_text(judged), 2);
             }
             Event::Verdict(verdict) => {
                 self.end_bar();
-                line(&verdict.message);
+                line(&verdict.message, 0);
             }
             Event::Error(_) => self.end_bar(),
             Event::Done(done) => {
                 self.end_bar();
-                line(&done_text(done));
+                line(&format!("\n{}", words::done_text(done, self.tuned.as_ref())), 2);
             }
         }
         Ok(())
-    }
-}
-
-/// The plan in a few lines.
-pub fn plan_text(plan: &Plan) -> String {
-    let mut text = format!(
-        "Model      {} ({} parameters), {} on {}\n",
-        plan.model,
-        count(plan.parameters),
-        plan.method,
-        plan.backend
-    );
-    text.push_str(&format!(
-        "Rows       {} to learn from, {} held out to judge by\n",
-        plan.train_rows, plan.validation_rows
-    ));
-    for dropped in &plan.dropped_rows {
-        text.push_str(&format!("           {} rows left out: {}\n", dropped.count, dropped.name));
-    }
-    for set in &plan.sets {
-        text.push_str(&format!(
-            "           {:.0}% from {} ({} rows, {} templates)\n",
-            100.0 * set.share,
-            set.name,
-            set.rows,
-            set.templates
-        ));
-    }
-    let share = 100.0 * plan.trained_tokens as f64 / plan.tokens.max(1) as f64;
-    text.push_str(&format!(
-        "Tokens     {} a pass, {share:.0}% of them in answers\n",
-        count(plan.tokens)
-    ));
-    text.push_str(&format!(
-        "Training   {} parameters, {} steps ({} passes)\n",
-        count(plan.trained_parameters),
-        plan.steps,
-        trim(plan.epochs)
-    ));
-    let parts: Vec<String> =
-        plan.memory.iter().map(|m| format!("{} {}", m.name, bytes(m.count))).collect();
-    text.push_str(&format!("Memory     {} ({})\n", bytes(plan.memory_bytes), parts.join(", ")));
-    text.push_str(&format!("Disk       {} a checkpoint", bytes(plan.checkpoint_bytes)));
-    if let Some(seconds) = plan.seconds {
-        text.push_str(&format!("\nTime       {}", time_range(seconds)));
-    }
-    text
-}
-
-/// A sample's answers side by side, for the end of a run.
-pub fn sample_text(sample: &Sample) -> String {
-    let line = |text: &str| text.trim().replace('\n', "\n            ");
-    let mut out = format!("  Prompt    {}\n", line(&sample.prompt));
-    for (name, text) in
-        [("Wanted", &sample.reference), ("Before", &sample.base), ("After", &sample.tuned)]
-    {
-        if let Some(text) = text {
-            let text = if text.trim().is_empty() { "(nothing)" } else { text };
-            out.push_str(&format!("  {name:<9} {}\n", line(text)));
-        }
-    }
-    out
-}
-
-/// The table of before and after.
-fn judged_text(judged: &Judged) -> String {
-    let share = |s: &Share| {
-        format!("{:.0}% ({:.0} to {:.0})", 100.0 * s.value, 100.0 * s.low, 100.0 * s.high)
-    };
-    let line = |name: &str, base: &str, tuned: &str| format!("  {name:<22}{base:>18}{tuned:>18}\n");
-    let title = format!("{} unseen instructions", judged.rows);
-    let loss = |x: f64| format!("{x:.3}");
-    line(&title, "base", "tuned")
-        + &line(&judged.measure, &share(&judged.base), &share(&judged.tuned))
-        + &line("loss", &loss(judged.base_loss), &loss(judged.tuned_loss))
-}
-
-/// Where the run is and what to do next.
-fn done_text(done: &Done) -> String {
-    match done.reason {
-        Reason::Interrupted => format!(
-            "Stopped at step {} and saved. Go on with: core-cli train --resume --out {}",
-            done.step, done.out
-        ),
-        _ => format!("The run is in {}", done.out),
     }
 }
 
@@ -335,6 +302,16 @@ pub fn duration(d: Duration) -> String {
     }
 }
 
+/// "1:35", as on a clock.
+fn clock(d: Duration) -> String {
+    let s = d.as_secs();
+    let (hours, minutes, seconds) = (s / 3600, s / 60 % 60, s % 60);
+    if hours > 0 {
+        return format!("{hours}:{minutes:02}:{seconds:02}");
+    }
+    format!("{minutes}:{seconds:02}")
+}
+
 /// "2 min 10 s to 3 min 40 s"
 pub fn time_range(seconds: Seconds) -> String {
     let word = |s: f64| {
@@ -342,8 +319,4 @@ pub fn time_range(seconds: Seconds) -> String {
         duration(Duration::from_secs((s.clamp(1.0, 1e9) / step).round() as u64 * step as u64))
     };
     format!("{} to {}", word(seconds.low), word(seconds.high))
-}
-
-fn trim(x: f64) -> String {
-    if x.fract() == 0.0 { format!("{x:.0}") } else { format!("{x:.2}") }
 }

@@ -162,12 +162,25 @@ impl<'a> Session<'a> {
         self.run.step >= self.schedule.total_steps
     }
 
+    /// The rows of the next step.
+    fn next_rows(&mut self) -> anyhow::Result<Vec<Example>> {
+        let count = self.setup.config.batch_size as usize;
+        let chosen = self.course.examples(self.run.rows_seen, count);
+        Ok(self.setup.train.some(&chosen)?)
+    }
+
+    /// The next step as the back-end will see it.
+    pub fn next_batches(&mut self) -> anyhow::Result<Vec<Batch>> {
+        let rows = self.next_rows()?;
+        let rows: Vec<&Example> = rows.iter().collect();
+        let parts = batches(&rows, &self.limits(), &self.model.config)?;
+        Ok(parts.into_iter().map(|(_, batch)| batch).collect())
+    }
+
     /// One optimizer step from the data position on. The position moves only if the step was made.
     pub fn step(&mut self, watch: &mut dyn Watch) -> anyhow::Result<Stepped> {
+        let rows = self.next_rows()?;
         let c = &self.setup.config;
-        let position = self.run.rows_seen;
-        let chosen = self.course.examples(position, c.batch_size as usize);
-        let rows = self.setup.train.some(&chosen)?;
         let rows: Vec<&Example> = rows.iter().collect();
         let parts = batches(&rows, &limits(&self.plan.capacity), &self.model.config)?;
         let (micro, cores): (Vec<MicroBatch>, Vec<Batch>) = parts.into_iter().unzip();

@@ -162,6 +162,12 @@ impl Setup {
         let by_epochs = (self.config.epochs * self.steps_per_epoch() as f64).ceil() as u64;
         self.config.max_steps.unwrap_or(by_epochs).max(1)
     }
+
+    /// Looks at the held-out rows: before the first step, now and then, and at the end.
+    pub fn evaluations(&self) -> u64 {
+        let every = self.config.eval_every.unwrap_or(self.steps_per_epoch()).max(1);
+        1 + self.total_steps().div_ceil(every)
+    }
 }
 
 /// Rows of both sides with what there is to say about them.

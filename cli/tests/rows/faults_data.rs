@@ -61,7 +61,7 @@ fn f27_broken_lines_are_all_told_the_first_twenty_in_full() {
     (0..30).for_each(|n| text.push_str(if n % 2 == 0 { "{\"instruction\": \n" } else { "[1]\n" }));
     write(&desk, "broken.jsonl", &text);
     let words = [
-        "30 rows cannot be used:",
+        "30 rows cannot be used (rows count from 0, lines from 1):",
         "row 1 (line 2, byte 46): broken JSON",
         "line 1 column 16",
         "found a list where one object a row was expected",

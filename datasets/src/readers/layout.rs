@@ -148,7 +148,7 @@ fn detect_object(head: &[u8], extension: &str) -> (Format, String) {
         Some(value) if value.get("Instances").is_some() && value.get("Definition").is_some() => {
             (Format::Task, "it is an object with Definition and Instances".to_string())
         }
-        Some(_) => (Format::Jsonl, "its first line is a whole JSON object".to_string()),
+        Some(_) => (Format::Jsonl, "there is one JSON object on each line".to_string()),
         None if task(start) => {
             (Format::Task, "it is a Super-NaturalInstructions task, one object".to_string())
         }

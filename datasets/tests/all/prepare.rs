@@ -175,7 +175,10 @@ fn bad_rows_are_all_told_before_anything_stops() {
     let text = "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\n{\"promt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":[1],\"completion\":\"b\"}\n";
     let (_guard, path) = file("a.jsonl", text);
     let error = load(&path, &options(Template::prompt())).unwrap_err().to_string();
-    assert!(error.starts_with("3 rows cannot be used:"), "{error}");
+    assert!(
+        error.starts_with("3 rows cannot be used (rows count from 0, lines from 1):"),
+        "{error}"
+    );
     assert!(error.contains("row 1 (line 2, byte 32): broken JSON"), "{error}");
     assert!(error.contains("there is no column \"prompt\"; did you mean \"promt\"?"), "{error}");
     assert!(error.contains("column \"prompt\" holds a list, expected text"), "{error}");

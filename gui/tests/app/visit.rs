@@ -56,7 +56,7 @@ fn from_the_example_to_an_exported_model_in_ten_clicks() {
     visit.wait_for("8 unseen instructions");
     let run = visit.harness.state().run.as_ref().expect("a run");
     assert_eq!(run.steps.len(), 12);
-    assert!(run.verdict.as_ref().is_some_and(|words| words.contains("rows it had not seen")));
+    assert!(run.verdict.as_ref().is_some_and(|words| words.contains("which it had not seen")));
     assert!(run.samples.iter().all(|s| s.base.is_some() && s.tuned.is_some()));
     // It was seen to learn: two prompts, every second step.
     assert_eq!(
@@ -78,7 +78,7 @@ fn from_the_example_to_an_exported_model_in_ten_clicks() {
     visit.picture("7-chat");
     visit.press("Next: export");
     visit.press("Write the model");
-    visit.wait_for("likeliest token agrees on");
+    visit.wait_for("is written and checked");
     visit.picture("8-export");
     assert!(visit.clicks <= 10, "{} clicks", visit.clicks);
     let took = began.elapsed().as_secs_f64();
