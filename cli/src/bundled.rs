@@ -109,14 +109,6 @@ pub fn data_path(name: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// What a file is called when people are told of it: those of the cache folder have names of no interest.
-pub fn called(path: &Path) -> String {
-    if path.starts_with(cache_folder()) {
-        return "what is built in".to_string();
-    }
-    path.display().to_string()
-}
-
 fn unknown(what: &str, name: &str, known: &[(&str, &str)]) -> anyhow::Error {
     let list: Vec<String> =
         known.iter().map(|(name, about)| format!("{PREFIX}{name} ({about})")).collect();

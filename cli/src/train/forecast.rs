@@ -49,7 +49,7 @@ pub fn forecast(session: &Session<'_>) -> Plan {
     let given_back = if setup.method == Method::Full { mapped } else { 0 };
     let mut memory = vec![
         ("model, rows and program", resident_bytes().saturating_sub(given_back)),
-        ("what is trained (with gradients and optimizer)", trained),
+        ("what is trained, its gradients and optimizer", trained),
         ("intermediate results (activations)", activations),
         ("answering", bytes(Region::Kv)),
         ("working space", bytes(Region::Scratch)),

@@ -16,7 +16,7 @@ use super::setup::Setup;
 use super::spike::Losses;
 use super::verdict::Facts;
 use super::{held_out, instead, judge, outcome, samples, time};
-use crate::bundled::{cache_folder, called};
+use crate::bundled::cache_folder;
 use crate::data::day::today;
 use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
@@ -131,7 +131,9 @@ pub struct Told<'a> {
 
 impl Progress for Told<'_> {
     fn rows(&mut self, path: &Path, rows: u64) -> bool {
-        self.listener.busy(&format!("reading {}: {rows} rows so far", called(path)));
+        if !path.starts_with(cache_folder()) {
+            self.listener.busy(&format!("reading {}: {rows} rows so far", path.display()));
+        }
         !self.signals.stop_requested()
     }
 

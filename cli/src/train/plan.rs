@@ -120,7 +120,7 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
         ("program", resident_bytes()),
         ("the model's own numbers (frozen weights) at two bytes each", frozen),
         (
-            "what is trained (with gradients and optimizer)",
+            "what is trained, its gradients and optimizer",
             region(Region::Params) + region(Region::Grads) + region(Region::Moments),
         ),
         (
@@ -166,8 +166,8 @@ pub fn text(planned: &Planned, price: Option<f64>) -> String {
     if let (Some(step), Some(total)) = (planned.step_s, planned.total_s) {
         let total = duration(std::time::Duration::from_secs_f64(total));
         text.push_str(&format!(
-            "Time       about {total} for {} steps of {step:.2} s and the evaluations (a few steps were \
-             timed); answers before and after come on top\n",
+            "Time       about {total} in all, to judge by a few steps that were timed: {} steps of {step:.2} s, \
+             looks at the held-out rows, answers before and after\n",
             plan.steps
         ));
     } else if plan.steps > 0 {

@@ -249,6 +249,9 @@ impl Listener for Terminal {
             Event::Sample(Sample { tuned: None, .. }) => {}
             Event::Sample(sample) => {
                 self.end_bar();
+                if self.samples == 0 {
+                    line(words::SAMPLES, 0);
+                }
                 if self.samples < SHOWN_SAMPLES {
                     line(&words::sample_text(sample), words::SAMPLE_INDENT);
                 }
@@ -265,7 +268,8 @@ impl Listener for Terminal {
             Event::Error(_) => self.end_bar(),
             Event::Done(done) => {
                 self.end_bar();
-                line(&format!("\n{}", words::done_text(done, self.tuned.as_ref())), 2);
+                // Not folded: what is to be typed must stay in one piece.
+                println!("\n{}", words::done_text(done, self.tuned.as_ref()));
             }
         }
         Ok(())
@@ -297,6 +301,7 @@ pub fn duration(d: Duration) -> String {
     let s = d.as_secs();
     match s {
         0..=59 => format!("{s} s"),
+        60..=3599 if s.is_multiple_of(60) => format!("{} min", s / 60),
         60..=3599 => format!("{} min {} s", s / 60, s % 60),
         _ => format!("{} h {} min", s / 3600, s / 60 % 60),
     }

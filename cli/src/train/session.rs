@@ -166,7 +166,7 @@ impl<'a> Session<'a> {
     fn next_rows(&mut self) -> anyhow::Result<Vec<Example>> {
         let count = self.setup.config.batch_size as usize;
         let chosen = self.course.examples(self.run.rows_seen, count);
-        Ok(self.setup.train.some(&chosen)?)
+        self.setup.train.some(&chosen)
     }
 
     /// The next step as the back-end will see it.

@@ -94,12 +94,15 @@ fn resources(plan: &Plan) -> String {
     let parts: Vec<String> =
         plan.memory.iter().map(|m| format!("{} {}", m.name, bytes(m.count))).collect();
     format!(
-        "Memory     {} ({})\nDisk       {} a checkpoint (a saved state, to go on from)",
+        "Memory     {}: {}\nDisk       {} a checkpoint (a saved state, to go on from)",
         bytes(plan.memory_bytes),
-        parts.join(", "),
+        parts.join("; "),
         bytes(plan.checkpoint_bytes)
     )
 }
+
+/// What stands above the samples.
+pub const SAMPLES: &str = "Answers before and after, to rows that were held out:\n";
 
 /// A sample's answers side by side, for the end of a run.
 pub fn sample_text(sample: &Sample) -> String {
@@ -163,7 +166,7 @@ pub fn done_text(done: &Done, tuned: Option<&Tuned>) -> String {
     if done.reason == Reason::Interrupted {
         let words = ["train", "--resume", "--out", &near(run)].map(str::to_string);
         return format!(
-            "Stopped at step {} and saved. Go on with: {}",
+            "Stopped at step {} and saved. Go on with:\n  {}",
             done.step,
             line(&program(), &words)
         );
@@ -174,7 +177,7 @@ pub fn done_text(done: &Done, tuned: Option<&Tuned>) -> String {
         near(&run.join("report.html"))
     ));
     if let Some(tuned) = tuned {
-        text.push_str(&format!("\nTalk with it: {}", tuned.chat(run)));
+        text.push_str(&format!("\nTalk with it:\n  {}", tuned.chat(run)));
     }
     text
 }
