@@ -54,11 +54,14 @@ pub fn table() -> Vec<Op> {
     ]
 }
 
-/// Matrix products in a row: a loss has its logits' and theirs, LoRA has two.
+/// Matrix products in a row: a loss has its logits' and theirs, LoRA has two, attention its scores' and its
+/// values', and going back that of the weights' gradients.
 fn products(name: &str) -> f64 {
     match name {
         name if name.starts_with("matmul") => 1.0,
         name if name.starts_with("linear_cross_entropy") || name.starts_with("lora") => 2.0,
+        "attention_forward" => 2.0,
+        "attention_backward" => 3.0,
         _ => 0.0,
     }
 }

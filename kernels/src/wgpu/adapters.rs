@@ -37,6 +37,8 @@ pub struct AdapterReport {
     pub cooperative_matrix: bool,
     /// Edge of those tiles of them that the kernels are made for; 0: none.
     pub tile_edge: u32,
+    /// Threads of a subgroup; 0: not always the same.
+    pub subgroup: u32,
     /// What the adapter lacks for training, if anything.
     pub unusable: Option<String>,
 }
@@ -97,10 +99,15 @@ pub(super) fn report(number: usize, adapter: &wgpu::Adapter) -> AdapterReport {
             subgroups: [info.subgroup_min_size, info.subgroup_max_size],
             tile_edge,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            workgroup_threads: limits.max_compute_invocations_per_workgroup,
         }),
         keeps_compiled: features.contains(wgpu::Features::PIPELINE_CACHE),
         cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
         tile_edge,
+        subgroup: match info.subgroup_min_size == info.subgroup_max_size {
+            true => info.subgroup_min_size,
+            false => 0,
+        },
         unusable: lacks(&limits),
     }
 }
@@ -186,6 +193,7 @@ mod tests {
             keeps_compiled: true,
             cooperative_matrix: false,
             tile_edge: 0,
+            subgroup: 0,
             unusable: None,
         }
     }

@@ -6,10 +6,11 @@ use paddock_core::error::{Error, Result};
 use paddock_core::slot::Slot;
 
 use super::Wgpu;
-use super::memory::Place;
+use super::memory::{PARTIALS, Place};
 use super::pipeline::{Kernel, Tile};
 use super::queue::{Launch, Source};
 use super::tables::TileTables;
+use super::tier::Tier;
 
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
@@ -31,10 +32,35 @@ const fn tiled(entry: &'static str, source: &'static str) -> Kernel {
     }
 }
 
-const TILED_FORWARD: &str =
-    concat!(include_str!("attention_tiles.wgsl"), include_str!("attention_tiles_forward.wgsl"));
-const TILED_BACKWARD: &str =
-    concat!(include_str!("attention_tiles.wgsl"), include_str!("attention_tiles_backward.wgsl"));
+const TILED_FORWARD: &str = concat!(
+    include_str!("attention_lists.wgsl"),
+    include_str!("attention_tiles.wgsl"),
+    include_str!("attention_tiles_forward.wgsl")
+);
+const TILED_BACKWARD: &str = concat!(
+    include_str!("attention_lists.wgsl"),
+    include_str!("attention_tiles.wgsl"),
+    include_str!("attention_tiles_backward.wgsl")
+);
+
+const fn cooperative(entry: &'static str, source: &'static str) -> Kernel {
+    Kernel {
+        stem: "attention_cooperative",
+        operands: &["q", "k", "v", "out", "lse", "dout", "dq", "dk", "dv", "ranges"],
+        ..tiled(entry, source)
+    }
+}
+
+const COOPERATIVE_FORWARD: &str = concat!(
+    include_str!("attention_lists.wgsl"),
+    include_str!("attention_cooperative.wgsl"),
+    include_str!("attention_cooperative_forward.wgsl")
+);
+const COOPERATIVE_BACKWARD: &str = concat!(
+    include_str!("attention_lists.wgsl"),
+    include_str!("attention_cooperative.wgsl"),
+    include_str!("attention_cooperative_backward.wgsl")
+);
 
 /// Bytes of workgroup memory of the tiled kernels.
 const TILED_BYTES: u32 = 16 * (544 + 1088) + 4 * 256;
@@ -62,6 +88,24 @@ fn lists(tiles: TileTables) -> [u32; 4] {
 fn tiled_cost(tiles: TileTables, heads: Heads, products: u64) -> u64 {
     let block = 2 * 64 * 64 * u64::from(heads.head_dim);
     4 * products * block * u64::from(tiles.longest).max(1)
+}
+
+/// The tiles of matrix instructions for heads of `dim` channels, where a device has them: of this edge, its
+/// subgroups all of one size (0: they are not) and this much workgroup memory.
+fn cooperative_tile(edge: u32, subgroup: u32, workgroup_bytes: u32, dim: u32) -> Option<Tile> {
+    if edge == 0 || subgroup == 0 {
+        return None;
+    }
+    let (row_tiles, subgroups) = (64 / edge, 256 / subgroup);
+    let share = subgroups / row_tiles;
+    let pads = if edge == 16 { [2, 2, 1] } else { [0, 0, 0] };
+    let bytes = 64 * (8 * (dim / 4 + pads[0]) + 8 * (16 + pads[1]) + 16 * (16 + pads[2]));
+    let fits = share > 0
+        && subgroups.is_multiple_of(row_tiles)
+        && row_tiles.is_multiple_of(share)
+        && dim.is_multiple_of(16.max(edge * share))
+        && bytes <= workgroup_bytes;
+    fits.then_some(Tile { wx: dim, wy: subgroups, edge, ..Tile::default() })
 }
 
 /// Numbers of a row of `count` heads.
@@ -120,24 +164,49 @@ impl Wgpu<'_> {
             && slots.iter().all(quads)
     }
 
+    /// The tiles of matrix instructions, if this device's tier has them and they take these heads.
+    fn matrix_tile(&self, heads: Heads) -> Option<Tile> {
+        let gpu = &self.gpu;
+        let cooperates = gpu.tier() == Tier::Cooperative;
+        let tile = || {
+            cooperative_tile(gpu.tile_edge, gpu.subgroup, gpu.max_workgroup_bytes, heads.head_dim)
+        };
+        cooperates.then(tile).flatten()
+    }
+
+    /// Finds how far q, k, v and the like may be scaled, for the kernels of matrix instructions.
+    fn run_operand_ranges(&mut self, slots: &[Slot], heads: Heads) -> Result<()> {
+        if self.matrix_tile(heads).is_some() {
+            for (i, slot) in slots.iter().enumerate() {
+                self.run_range(*slot, i as u32 * PARTIALS as u32)?;
+            }
+        }
+        Ok(())
+    }
+
     fn run_tiled(
         &mut self,
-        kernel: Kernel,
+        entry: &'static str,
         operands: &[(&'static str, Place)],
         params: &[u32],
         heads: Heads,
         (groups, cost): (u64, u64),
     ) -> Result<()> {
-        self.launch(&Launch {
-            kernel,
-            operands,
-            weight: Source::None,
-            // Quads of channels of a thread.
-            tile: Tile { wx: heads.head_dim.div_ceil(64), ..Tile::default() },
-            params,
-            groups,
-            cost,
-        })
+        let forward = entry == "forward";
+        let (kernel, tile) = match self.matrix_tile(heads) {
+            Some(tile) => {
+                let source = if forward { COOPERATIVE_FORWARD } else { COOPERATIVE_BACKWARD };
+                (cooperative(entry, source), tile)
+            }
+            None => {
+                let source = if forward { TILED_FORWARD } else { TILED_BACKWARD };
+                // Quads of channels of a thread.
+                let tile = Tile { wx: heads.head_dim.div_ceil(64), ..Tile::default() };
+                (tiled(entry, source), tile)
+            }
+        };
+        let weight = Source::None;
+        self.launch(&Launch { kernel, operands, weight, tile, params, groups, cost })
     }
 
     pub(super) fn run_attention_forward(
@@ -158,18 +227,14 @@ impl Wgpu<'_> {
             ("v", self.place(v)),
             ("out", self.place(out)),
             ("lse", self.place(lse)),
+            ("ranges", Place::Partials),
         ];
         if self.tiles_pay(&[q, k, v, out], lse, heads, rows) {
             let tiles = tables.by_query;
             let params = params(offsets, heads, n, &lists(tiles));
             let work = (2 * u64::from(tiles.count * heads.n_heads), tiled_cost(tiles, heads, 2));
-            return self.run_tiled(
-                tiled("forward", TILED_FORWARD),
-                &operands,
-                &params,
-                heads,
-                work,
-            );
+            self.run_operand_ranges(&[q, k, v], heads)?;
+            return self.run_tiled("forward", &operands, &params, heads, work);
         }
         let params = params(offsets, heads, n, &[tables.queries, tables.ranges, tables.blocks]);
         // Every query may see every key.
@@ -206,6 +271,7 @@ impl Wgpu<'_> {
             ("dq", self.place(dq)),
             ("dk", self.place(dk)),
             ("dv", self.place(dv)),
+            ("ranges", Place::Partials),
         ];
         let lists_of = [tables.queries, tables.ranges, tables.blocks];
         let by_query = params(offsets, heads, n, &lists_of);
@@ -219,13 +285,12 @@ impl Wgpu<'_> {
             let group = u64::from(heads.n_heads / heads.n_kv_heads);
             let groups = 2 * u64::from(tiles.count * heads.n_kv_heads);
             let work = (groups, group * tiled_cost(tiles, heads, 4));
-            let kernel = tiled("backward_keys", TILED_BACKWARD);
-            self.run_tiled(kernel, &operands, &params_of, heads, work)?;
+            self.run_operand_ranges(&[q, k, v, dout], heads)?;
+            self.run_tiled("backward_keys", &operands, &params_of, heads, work)?;
             let tiles = tables.by_query;
             let params_of = params(offsets, heads, n, &lists(tiles));
             let work = (2 * u64::from(tiles.count * heads.n_heads), tiled_cost(tiles, heads, 3));
-            let kernel = tiled("backward_queries", TILED_BACKWARD);
-            return self.run_tiled(kernel, &operands, &params_of, heads, work);
+            return self.run_tiled("backward_queries", &operands, &params_of, heads, work);
         }
         // A key head serves several heads.
         let key_groups = keys * u64::from(heads.n_kv_heads);

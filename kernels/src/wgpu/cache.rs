@@ -9,15 +9,19 @@ use std::path::{Path, PathBuf};
 use super::adapters::AdapterReport;
 
 /// All kernels' texts: other texts, another file.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 27] = [
     include_str!("common.wgsl"),
     include_str!("reduce.wgsl"),
     include_str!("reduce_subgroups.wgsl"),
     include_str!("adamw.wgsl"),
     include_str!("attention.wgsl"),
+    include_str!("attention_lists.wgsl"),
     include_str!("attention_tiles.wgsl"),
     include_str!("attention_tiles_forward.wgsl"),
     include_str!("attention_tiles_backward.wgsl"),
+    include_str!("attention_cooperative.wgsl"),
+    include_str!("attention_cooperative_forward.wgsl"),
+    include_str!("attention_cooperative_backward.wgsl"),
     include_str!("dropout.wgsl"),
     include_str!("elementwise.wgsl"),
     include_str!("embed.wgsl"),
@@ -28,7 +32,9 @@ const SOURCES: [&str; 21] = [
     include_str!("matmul_cooperative.wgsl"),
     include_str!("matmul_range.wgsl"),
     include_str!("matmul_sum.wgsl"),
+    include_str!("matmul_thin.wgsl"),
     include_str!("rms_norm.wgsl"),
+    include_str!("rms_norm_quads.wgsl"),
     include_str!("rope.wgsl"),
     include_str!("swiglu.wgsl"),
 ];

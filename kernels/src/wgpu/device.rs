@@ -43,6 +43,8 @@ pub struct Gpu {
     pub(super) max_workgroup_bytes: u32,
     /// Edge of the tiles of its matrix instructions; 0: none that kernels here use.
     pub(super) tile_edge: u32,
+    /// Threads of a subgroup; 0: not always the same.
+    pub(super) subgroup: u32,
     pub(super) name: String,
     tier: Tier,
     trouble: Trouble,
@@ -114,6 +116,7 @@ impl Gpu {
             max_buffer_bytes: report.max_buffer_bytes,
             max_storage_buffers: report.max_storage_buffers,
             tile_edge: report.tile_edge,
+            subgroup: report.subgroup,
             max_workgroup_bytes: report.max_workgroup_bytes,
             max_groups: device.limits().max_compute_workgroups_per_dimension,
             name: format!("wgpu {} ({}, {tier})", report.name, report.api),

@@ -4,7 +4,7 @@ use paddock_core::error::{Error, Result};
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::Mat;
 
-use paddock_core::backend::Write;
+use paddock_core::backend::{LossSlots, Write};
 
 use super::Wgpu;
 use super::memory::Place;
@@ -20,7 +20,9 @@ const LARGEST_CHUNK: u64 = 32 << 20;
 /// Scratch for a vocabulary of `vocab` and `kept` rows, on a device that binds so much at once.
 pub fn scratch_len(vocab: u32, kept: u64, max_binding_bytes: u64) -> u64 {
     let (vocab, chunk) = (u64::from(vocab), (max_binding_bytes / 16).clamp(CHUNK, LARGEST_CHUNK));
-    vocab * kept.min(chunk / vocab).max(1)
+    let rows = kept.min(chunk / vocab).max(1);
+    // Whole tiles of the matrix product.
+    vocab * if rows < kept && rows > 128 { rows / 128 * 128 } else { rows }
 }
 
 const fn kernel(entry: &'static str) -> Kernel {
@@ -33,9 +35,19 @@ const fn kernel(entry: &'static str) -> Kernel {
     }
 }
 
+/// Some of the kept rows: the first, how many, their logits over the vocabulary, and what those are of.
+#[derive(Clone, Copy)]
+struct Chunk {
+    first: u64,
+    rows: u64,
+    vocab: u32,
+    logits: Slot,
+    inp: Slot,
+}
+
 impl Wgpu<'_> {
-    /// (first row, logits, inp) of every chunk of the kept rows.
-    fn chunks(&self, lse: Slot, inp: Slot, w: Mat) -> Result<Vec<(u64, Slot, Slot)>> {
+    /// The chunks of the kept rows.
+    fn chunks(&self, lse: Slot, inp: Slot, w: Mat) -> Result<Vec<Chunk>> {
         let (vocab, dim) = (u64::from(w.rows), u64::from(w.cols));
         let scratch = self.memory.len(Region::Scratch);
         let step = scratch / vocab;
@@ -48,7 +60,8 @@ impl Wgpu<'_> {
             .map(|first| {
                 let rows = step.min(lse.len - first);
                 let logits = Slot::new(Region::Scratch, 0, rows * vocab);
-                (first, logits, inp.part(first * dim, rows * dim))
+                let inp = inp.part(first * dim, rows * dim);
+                Chunk { first, rows, vocab: w.rows, logits, inp }
             })
             .collect())
     }
@@ -58,7 +71,7 @@ impl Wgpu<'_> {
         entry: &'static str,
         operands: &[(&'static str, Place)],
         offsets: [u32; 4],
-        (first, rows, vocab): (u64, u64, u32),
+        Chunk { first, rows, vocab, .. }: Chunk,
         wants_best: bool,
     ) -> Result<()> {
         let [nll, lse, best, coeff] = offsets;
@@ -86,6 +99,49 @@ impl Wgpu<'_> {
         })
     }
 
+    /// nll, and best if wanted, of a chunk's rows, from its logits.
+    fn run_chunk_forward(
+        &mut self,
+        chunk: Chunk,
+        out: [Slot; 2],
+        best: Option<Slot>,
+    ) -> Result<()> {
+        let [nll, lse] = out;
+        let best_at = best.map_or(Ok(0), |slot| self.at(slot))?;
+        let offsets = [self.at(nll)?, self.at(lse)?, best_at, 0];
+        let operands = [
+            ("logits", self.place(chunk.logits)),
+            ("nll", self.place(nll)),
+            ("lse", self.place(lse)),
+            ("best", self.place(best.unwrap_or(lse))),
+        ];
+        self.run_loss_rows("forward", &operands, offsets, chunk, best.is_some())
+    }
+
+    /// Its part of dinp, and of dw if wanted, from its logits, which become their gradients.
+    fn run_chunk_backward(
+        &mut self,
+        chunk: Chunk,
+        [dinp, coeff, lse]: [Slot; 3],
+        dw: Option<Slot>,
+        w: Mat,
+    ) -> Result<()> {
+        let Chunk { first, logits, inp, .. } = chunk;
+        let offsets = [0, self.at(lse)?, 0, self.at(coeff)?];
+        let operands = [
+            ("logits", self.place(logits)),
+            ("lse", self.place(lse)),
+            ("coeff", self.place(coeff)),
+        ];
+        self.run_loss_rows("backward", &operands, offsets, chunk, false)?;
+        let dinp = dinp.part(first * u64::from(w.cols), inp.len);
+        self.run_matmul_backward_input(dinp, logits, w, 1.0, Write::Set)?;
+        match dw {
+            Some(dw) => self.run_matmul_backward_weight(dw, logits, inp, w.rows, w.cols, 1.0),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn run_loss_forward(
         &mut self,
         nll: Slot,
@@ -94,18 +150,9 @@ impl Wgpu<'_> {
         inp: Slot,
         w: Mat,
     ) -> Result<()> {
-        let best_at = best.map_or(Ok(0), |slot| self.at(slot))?;
-        let offsets = [self.at(nll)?, self.at(lse)?, best_at, 0];
-        for (first, logits, inp) in self.chunks(lse, inp, w)? {
-            self.run_matmul_forward(logits, inp, w, 1.0, Write::Set)?;
-            let operands = [
-                ("logits", self.place(logits)),
-                ("nll", self.place(nll)),
-                ("lse", self.place(lse)),
-                ("best", self.place(best.unwrap_or(lse))),
-            ];
-            let chunk = (first, logits.len / u64::from(w.rows), w.rows);
-            self.run_loss_rows("forward", &operands, offsets, chunk, best.is_some())?;
+        for chunk in self.chunks(lse, inp, w)? {
+            self.run_matmul_forward(chunk.logits, chunk.inp, w, 1.0, Write::Set)?;
+            self.run_chunk_forward(chunk, [nll, lse], best)?;
         }
         Ok(())
     }
@@ -119,22 +166,19 @@ impl Wgpu<'_> {
         inp: Slot,
         w: Mat,
     ) -> Result<()> {
-        let offsets = [0, self.at(lse)?, 0, self.at(coeff)?];
-        let dim = u64::from(w.cols);
-        for (first, logits, inp) in self.chunks(lse, inp, w)? {
-            self.run_matmul_forward(logits, inp, w, 1.0, Write::Set)?;
-            let operands = [
-                ("logits", self.place(logits)),
-                ("lse", self.place(lse)),
-                ("coeff", self.place(coeff)),
-            ];
-            let chunk = (first, logits.len / u64::from(w.rows), w.rows);
-            self.run_loss_rows("backward", &operands, offsets, chunk, false)?;
-            let dinp = dinp.part(first * dim, inp.len);
-            self.run_matmul_backward_input(dinp, logits, w, 1.0, Write::Set)?;
-            if let Some(dw) = dw {
-                self.run_matmul_backward_weight(dw, logits, inp, w.rows, w.cols, 1.0)?;
-            }
+        for chunk in self.chunks(lse, inp, w)? {
+            self.run_matmul_forward(chunk.logits, chunk.inp, w, 1.0, Write::Set)?;
+            self.run_chunk_backward(chunk, [dinp, coeff, lse], dw, w)?;
+        }
+        Ok(())
+    }
+
+    /// Both at once, from the same logits.
+    pub(super) fn run_loss(&mut self, out: LossSlots, inp: Slot, w: Mat) -> Result<()> {
+        for chunk in self.chunks(out.lse, inp, w)? {
+            self.run_matmul_forward(chunk.logits, chunk.inp, w, 1.0, Write::Set)?;
+            self.run_chunk_forward(chunk, [out.nll, out.lse], None)?;
+            self.run_chunk_backward(chunk, [out.dinp, out.coeff, out.lse], out.dw, w)?;
         }
         Ok(())
     }

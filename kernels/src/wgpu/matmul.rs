@@ -6,6 +6,7 @@ use paddock_core::slot::Slot;
 use paddock_core::weights::{Mat, MatData};
 
 use super::Wgpu;
+use super::matmul_thin::{THIN_BYTES, Thin};
 use super::memory::{PARTIALS, Place, SUMS};
 use super::pipeline::{Kernel, Tile};
 use super::queue::{Launch, Source};
@@ -65,23 +66,26 @@ const SPREAD: u64 = 1024;
 /// What a workgroup that shares its tile takes of K at least.
 const SLICE: u64 = 64;
 
+/// How much faster than f32 a card computes products by matrix instructions, about.
+const FASTER: u64 = 4;
+
 /// Stands for an exponent that is yet to be found on the device.
 const UNKNOWN: u32 = 256;
 
 /// out (m,n) = alpha · A (m,k) · B (k,n), with where each begins and how it is stored.
-struct Product {
-    a: (Place, u32),
-    b: (Source, u32),
-    out: (Place, u32),
-    m: u32,
-    n: u32,
-    k: u32,
+pub(super) struct Product {
+    pub(super) a: (Place, u32),
+    pub(super) b: (Source, u32),
+    pub(super) out: (Place, u32),
+    pub(super) m: u32,
+    pub(super) n: u32,
+    pub(super) k: u32,
     /// Elements from a row of A to the next, and from a column to the next.
-    a_strides: [u32; 2],
-    b_strides: [u32; 2],
-    out_row: u32,
-    alpha: f32,
-    write: Write,
+    pub(super) a_strides: [u32; 2],
+    pub(super) b_strides: [u32; 2],
+    pub(super) out_row: u32,
+    pub(super) alpha: f32,
+    pub(super) write: Write,
     /// A's whole slot, and B's where it lies in planned memory.
     whole: (Slot, Option<Slot>),
     /// The largest exponent of B, where it is known.
@@ -158,6 +162,10 @@ impl Product {
 
 impl Wgpu<'_> {
     fn run_product(&mut self, x: &Product) -> Result<()> {
+        let thin = x.in_quads() && self.gpu.max_workgroup_bytes >= THIN_BYTES;
+        if let Some(thin) = thin.then(|| Thin::of(x)).flatten() {
+            return self.run_thin(x, &thin);
+        }
         let cooperates = self.gpu.tier() == Tier::Cooperative;
         if cooperates && x.in_quads() && x.m.min(x.n).min(x.k) >= 32 {
             return self.run_cooperative(x);
@@ -186,7 +194,7 @@ impl Wgpu<'_> {
     }
 
     /// Adds the slices of a product.
-    fn run_sum(&mut self, x: &Product, slices: u32) -> Result<()> {
+    pub(super) fn run_sum(&mut self, x: &Product, slices: u32) -> Result<()> {
         let add = u32::from(x.write == Write::Add);
         self.launch(&Launch {
             kernel: SUM,
@@ -212,15 +220,21 @@ impl Wgpu<'_> {
             kernel: COOPERATIVE,
             operands: &[("out", x.out.0), ("a", x.a.0), ("ranges", Place::Partials)],
             weight: x.b.0,
-            tile: Tile { edge: self.gpu.tile_edge, ..x.tile(1, 1) },
+            tile: Tile { edge: self.gpu.tile_edge, ..x.tile(1, self.gpu.subgroup) },
             params: &x.params(x.out.1, [exponent, 0]),
             groups: u64::from(x.m.div_ceil(rows)) * u64::from(x.n.div_ceil(cols)),
-            cost: 2 * u64::from(rows) * u64::from(cols) * u64::from(x.k),
+            cost: 2 * u64::from(rows) * u64::from(cols) * u64::from(x.k) / FASTER,
         })
     }
 
-    /// The largest exponent in each of 256 parts of a slot.
-    fn run_range(&mut self, slot: Slot, to: u32) -> Result<()> {
+    /// The largest exponent in each of 256 parts of a slot; nothing to do if those are there from the product before.
+    pub(super) fn run_range(&mut self, slot: Slot, to: u32) -> Result<()> {
+        if to == 0 {
+            if self.ranged == Some(slot) {
+                return Ok(());
+            }
+            self.ranged = Some(slot);
+        }
         let at = self.at(slot)?;
         self.launch(&Launch {
             kernel: RANGE,
@@ -231,6 +245,11 @@ impl Wgpu<'_> {
             groups: PARTIALS,
             cost: 16 * slot.len.div_ceil(PARTIALS),
         })
+    }
+
+    /// Notes that a product has written `out`.
+    fn wrote(&mut self, out: Slot) {
+        self.ranged = self.ranged.filter(|slot| !slot.overlaps(out));
     }
 
     pub(super) fn run_matmul_forward(
@@ -260,6 +279,7 @@ impl Wgpu<'_> {
                 exponent: part.exponent,
             })?;
         }
+        self.wrote(out);
         Ok(())
     }
 
@@ -290,6 +310,7 @@ impl Wgpu<'_> {
                 exponent: part.exponent,
             })?;
         }
+        self.wrote(dinp);
         Ok(())
     }
 
@@ -317,7 +338,9 @@ impl Wgpu<'_> {
             write: Write::Add,
             whole: (dout, Some(inp)),
             exponent: None,
-        })
+        })?;
+        self.wrote(dw);
+        Ok(())
     }
 }
 

@@ -4,11 +4,11 @@
 // two that brings its largest number (matmul_range.wgsl) between 2^14 and 2^15, and the result is divided by
 // both.
 //
-// TILE, the edge of the device's tiles, is 16 or 8. Eight subgroups of 4 x 4 tiles compute ROWS rows and COLUMNS
-// columns from slices of two tiles along K; where 256 threads are more than eight subgroups, the others do the
-// same and write nothing. While one slice is multiplied, the next is on its way from memory into registers; it
-// is rounded as late as can be, since that waits for it. (Tiles may only be touched where all threads pass:
-// so no thread leaves early. Of some twenty such kernels on an H200 this was the fastest.)
+// TILE, the edge of the device's tiles, is 16 or 8, LANES the threads of its subgroups. Sixteen subgroups of 4 x 2
+// tiles compute ROWS rows and COLUMNS columns from slices of two tiles along K. While one slice is multiplied, the
+// next is on its way from memory into registers; it is rounded as late as can be, since that waits for it. (Tiles may
+// only be touched where all threads pass: so no thread leaves early. They are loaded here and not in a function: a
+// third of the speed is lost where they are passed on. Of some sixty such kernels on an H200 this was the fastest.)
 
 struct P {
     first_group: u32,
@@ -31,7 +31,8 @@ struct P {
     exponent: u32,
 }
 
-const GROUP: u32 = 256u;
+const LANES: u32 = WY;
+const GROUP: u32 = 16u * LANES;
 const ROWS: u32 = 8u * TILE;
 const COLUMNS: u32 = 16u * TILE;
 const DEPTH: u32 = 2u * TILE;
@@ -54,8 +55,8 @@ alias TileC = coop_mat16x16<f32, C>;
 
 var<workgroup> tile_a: array<vec4<f16>, select(DEPTH, ROWS, A_K_FAST) * STEP_A>;
 var<workgroup> tile_b: array<vec4<f16>, select(DEPTH, COLUMNS, B_K_FAST) * STEP_B>;
-// A tile of sums for each subgroup: those have 32 threads where tiles are large, at least 8 where they are small.
-var<workgroup> sums: array<vec4<f32>, select(32u, 8u, TILE == 16u) * TILE_QUADS>;
+// A tile of sums for each subgroup.
+var<workgroup> sums: array<vec4<f32>, 16u * TILE_QUADS>;
 
 // The first row and column of a workgroup's tile: bands of BAND rows, columns within a band.
 fn corner(g: u32) -> vec2<u32> {
@@ -92,7 +93,11 @@ fn place(x: Quad, k_fast: bool, at: u32, first: u32, count: u32, line_step: u32,
 
 // The largest of 256 exponents.
 fn largest_of(start: u32, t: u32) -> u32 {
-    return u32(max_all(ranges[start + t], t));
+    var most = 0.0;
+    for (var i = t; i < 256u; i = i + GROUP) {
+        most = max(most, ranges[start + i]);
+    }
+    return u32(max_all(most, t));
 }
 
 // 2^14 / 2^e, the power of two for numbers up to 2^(e + 1); 1 where not all are numbers. Then its inverse.
@@ -101,23 +106,26 @@ fn scale_for(exponent: u32) -> vec2<f32> {
     return bitcast<vec2<f32>>(vec2<u32>(biased << 23u, (254u - biased) << 23u));
 }
 
-fn load_a(row: u32, k: u32) -> TileA {
-    if (A_K_FAST) {
-        return coopLoadT<TileA>(&tile_a[row * STEP_A + k / 4u], STEP_A);
-    }
-    return coopLoad<TileA>(&tile_a[k * STEP_A + row / 4u], STEP_A);
+// Where in workgroup memory a tile begins.
+fn place_a(row: u32, k: u32) -> u32 {
+    return select(k * STEP_A + row / 4u, row * STEP_A + k / 4u, A_K_FAST);
 }
 
-fn load_b(col: u32, k: u32) -> TileB {
-    if (B_K_FAST) {
-        return coopLoad<TileB>(&tile_b[col * STEP_B + k / 4u], STEP_B);
-    }
-    return coopLoadT<TileB>(&tile_b[k * STEP_B + col / 4u], STEP_B);
+fn place_b(col: u32, k: u32) -> u32 {
+    return select(k * STEP_B + col / 4u, col * STEP_B + k / 4u, B_K_FAST);
 }
 
-// What of a subgroup's tile in `sums` lies within out.
-fn put(own: u32, lane: u32, lanes: u32, row: u32, col: u32, by: vec2<f32>) {
-    for (var i = lane; own < 8u && i < TILE_QUADS; i = i + lanes) {
+// What a tile of sums is added to.
+fn before(at: u32, pitch: u32) -> TileC {
+    if (p.add == 1u) {
+        return coopLoadT<TileC>(&out[at], pitch);
+    }
+    return TileC();
+}
+
+// What of a subgroup's tile in `sums` lies within out, where a workgroup's tiles reach beyond its edge.
+fn put(own: u32, lane: u32, row: u32, col: u32, by: vec2<f32>) {
+    for (var i = lane; i < TILE_QUADS; i = i + LANES) {
         let r = row + i / ROW_QUADS;
         let c = col + 4u * (i % ROW_QUADS);
         if (r < p.m && c < p.n) {
@@ -131,21 +139,23 @@ fn put(own: u32, lane: u32, lanes: u32, row: u32, col: u32, by: vec2<f32>) {
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(GROUP)
 fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
            @builtin(subgroup_id) own: u32, @builtin(subgroup_invocation_id) lane: u32,
-           @builtin(subgroup_size) lanes: u32, @builtin(local_invocation_index) t: u32) {
+           @builtin(local_invocation_index) t: u32) {
     let first = corner(group_index(wid, groups));
     let scale_a = scale_for(largest_of(0u, t));
     let scale_b = scale_for(select(p.exponent, largest_of(256u, t), p.exponent == 256u));
-    let own_row = 4u * TILE * (own / 4u % 2u);
-    let own_col = 4u * TILE * (own % 4u);
+    let own_row = 4u * TILE * (own / 8u);
+    let own_col = 2u * TILE * (own % 8u);
     let step_a = p.a_col * DEPTH / 4u;
     let step_b = p.b_row * DEPTH / 4u;
     //: repeat 4
     let quad_a_REPEAT = quad(t + REPEAT * GROUP, A_K_FAST, ROWS, STEP_A);
     var at_a_REPEAT = place(quad_a_REPEAT, A_K_FAST, p.a_at, first.x, p.m, p.a_row, p.a_col);
     var next_a_REPEAT = vec4<f32>();
+    //: end
+    //: repeat 2
     var c0_REPEAT = TileC();
     var c1_REPEAT = TileC();
     var c2_REPEAT = TileC();
@@ -190,30 +200,26 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         //: repeat 2
         {
             let kk = TILE * REPEAT;
-            let a0 = load_a(own_row, kk);
-            let a1 = load_a(own_row + TILE, kk);
-            let a2 = load_a(own_row + 2u * TILE, kk);
-            let a3 = load_a(own_row + 3u * TILE, kk);
-            let b0 = load_b(own_col, kk);
+            let at_a0 = place_a(own_row + 0u * TILE, kk);
+            let a0 = coopLoadA<TileA>(&tile_a[at_a0], STEP_A);
+            let at_a1 = place_a(own_row + 1u * TILE, kk);
+            let a1 = coopLoadA<TileA>(&tile_a[at_a1], STEP_A);
+            let at_a2 = place_a(own_row + 2u * TILE, kk);
+            let a2 = coopLoadA<TileA>(&tile_a[at_a2], STEP_A);
+            let at_a3 = place_a(own_row + 3u * TILE, kk);
+            let a3 = coopLoadA<TileA>(&tile_a[at_a3], STEP_A);
+            let at_b0 = place_b(own_col + 0u * TILE, kk);
+            let b0 = coopLoadB<TileB>(&tile_b[at_b0], STEP_B);
             c0_0u = coopMultiplyAdd(a0, b0, c0_0u);
             c1_0u = coopMultiplyAdd(a1, b0, c1_0u);
             c2_0u = coopMultiplyAdd(a2, b0, c2_0u);
             c3_0u = coopMultiplyAdd(a3, b0, c3_0u);
-            let b1 = load_b(own_col + TILE, kk);
+            let at_b1 = place_b(own_col + 1u * TILE, kk);
+            let b1 = coopLoadB<TileB>(&tile_b[at_b1], STEP_B);
             c0_1u = coopMultiplyAdd(a0, b1, c0_1u);
             c1_1u = coopMultiplyAdd(a1, b1, c1_1u);
             c2_1u = coopMultiplyAdd(a2, b1, c2_1u);
             c3_1u = coopMultiplyAdd(a3, b1, c3_1u);
-            let b2 = load_b(own_col + 2u * TILE, kk);
-            c0_2u = coopMultiplyAdd(a0, b2, c0_2u);
-            c1_2u = coopMultiplyAdd(a1, b2, c1_2u);
-            c2_2u = coopMultiplyAdd(a2, b2, c2_2u);
-            c3_2u = coopMultiplyAdd(a3, b2, c3_2u);
-            let b3 = load_b(own_col + 3u * TILE, kk);
-            c0_3u = coopMultiplyAdd(a0, b3, c0_3u);
-            c1_3u = coopMultiplyAdd(a1, b3, c1_3u);
-            c2_3u = coopMultiplyAdd(a2, b3, c2_3u);
-            c3_3u = coopMultiplyAdd(a3, b3, c3_3u);
         }
         //: end
         workgroupBarrier();
@@ -221,22 +227,45 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     let by = vec2<f32>(p.alpha * scale_a.y, scale_b.y);
     let row = first.x + own_row;
     let col = first.y + own_col;
-    //: repeat 4
-    coopStoreT(c0_REPEAT, &sums[own * TILE_QUADS], ROW_QUADS);
-    workgroupBarrier();
-    put(own, lane, lanes, row, col + REPEAT * TILE, by);
-    workgroupBarrier();
-    coopStoreT(c1_REPEAT, &sums[own * TILE_QUADS], ROW_QUADS);
-    workgroupBarrier();
-    put(own, lane, lanes, row + TILE, col + REPEAT * TILE, by);
-    workgroupBarrier();
-    coopStoreT(c2_REPEAT, &sums[own * TILE_QUADS], ROW_QUADS);
-    workgroupBarrier();
-    put(own, lane, lanes, row + 2u * TILE, col + REPEAT * TILE, by);
-    workgroupBarrier();
-    coopStoreT(c3_REPEAT, &sums[own * TILE_QUADS], ROW_QUADS);
-    workgroupBarrier();
-    put(own, lane, lanes, row + 3u * TILE, col + REPEAT * TILE, by);
-    workgroupBarrier();
-    //: end
+    let pitch = p.out_row / 4u;
+    if (first.x + ROWS <= p.m && first.y + COLUMNS <= p.n) {
+        // All of it lies within out: straight to memory.
+        //: repeat 2
+        {
+            let at = (p.out_at + row * p.out_row + col + REPEAT * TILE) / 4u;
+            let down = TILE * pitch;
+            let to1 = at + down;
+            let to2 = at + 2u * down;
+            let to3 = at + 3u * down;
+            let y0 = before(at, pitch) + by.y * (by.x * c0_REPEAT);
+            let y1 = before(to1, pitch) + by.y * (by.x * c1_REPEAT);
+            let y2 = before(to2, pitch) + by.y * (by.x * c2_REPEAT);
+            let y3 = before(to3, pitch) + by.y * (by.x * c3_REPEAT);
+            coopStoreT(y0, &out[at], pitch);
+            coopStoreT(y1, &out[to1], pitch);
+            coopStoreT(y2, &out[to2], pitch);
+            coopStoreT(y3, &out[to3], pitch);
+        }
+        //: end
+    } else {
+        let to = own * TILE_QUADS;
+        //: repeat 2
+        coopStoreT(c0_REPEAT, &sums[to], ROW_QUADS);
+        workgroupBarrier();
+        put(own, lane, row, col + REPEAT * TILE, by);
+        workgroupBarrier();
+        coopStoreT(c1_REPEAT, &sums[to], ROW_QUADS);
+        workgroupBarrier();
+        put(own, lane, row + TILE, col + REPEAT * TILE, by);
+        workgroupBarrier();
+        coopStoreT(c2_REPEAT, &sums[to], ROW_QUADS);
+        workgroupBarrier();
+        put(own, lane, row + 2u * TILE, col + REPEAT * TILE, by);
+        workgroupBarrier();
+        coopStoreT(c3_REPEAT, &sums[to], ROW_QUADS);
+        workgroupBarrier();
+        put(own, lane, row + 3u * TILE, col + REPEAT * TILE, by);
+        workgroupBarrier();
+        //: end
+    }
 }

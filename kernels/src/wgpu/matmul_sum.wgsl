@@ -23,8 +23,14 @@ fn sum(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: v
         return;
     }
     var y = 0.0;
-    for (var slice = 0u; slice < p.slices; slice = slice + 1u) {
-        y = y + a[p.a_at + slice * p.m * p.n + i];
+    // Four loads at a time are under way.
+    for (var slice = 0u; slice < p.slices; slice = slice + 4u) {
+        //: repeat 4
+        let x_REPEAT = a[p.a_at + min(slice + REPEAT, p.slices - 1u) * p.m * p.n + i];
+        //: end
+        //: repeat 4
+        y = y + select(0.0, x_REPEAT, slice + REPEAT < p.slices);
+        //: end
     }
     y = p.alpha * y;
     let at = p.out_at + i / p.n * p.out_row + i % p.n;

@@ -14,7 +14,7 @@ pub enum Place {
     /// Planned memory: a region, and the first element of it that is bound. (In a kernel's key: which of the
     /// region's windows, counted from 0.)
     Region(Region, u64),
-    /// Partial sums of a reduction over all workgroups ([`PARTIALS`] numbers), twice.
+    /// Partial results of a reduction over all workgroups ([`PARTIALS`] numbers), four times.
     Partials,
     /// Sums of a matrix product whose workgroups share tiles ([`SUMS`] numbers).
     Sums,
@@ -105,7 +105,7 @@ impl Memory {
             max_binding_bytes: max_binding_bytes / 512 * 512,
             max_buffer_bytes: gpu.max_buffer_bytes,
         };
-        for (place, len) in [(Place::Partials, 2 * PARTIALS), (Place::Sums, SUMS)] {
+        for (place, len) in [(Place::Partials, 4 * PARTIALS), (Place::Sums, SUMS)] {
             memory.regions[place.index()] = Some(storage(gpu, &place.name(), 4 * len));
             memory.lens[place.index()] = len;
         }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use paddock_core::backend::{
-    AdamW, AttentionGrads, AttentionSaved, Backend, Dropout, Heads, Write,
+    AdamW, AttentionGrads, AttentionSaved, Backend, Dropout, Heads, LossSlots, Write,
 };
 use paddock_core::batch::{Batch, Rows};
 use paddock_core::config::Config;
@@ -33,6 +33,7 @@ mod elementwise;
 mod embed;
 mod linear_cross_entropy;
 mod matmul;
+mod matmul_thin;
 mod memory;
 mod pace;
 mod pipeline;
@@ -65,6 +66,8 @@ pub struct Wgpu<'w> {
     batch: wgpu::Buffer,
     tables: Tables,
     bound: HashMap<queue::BoundKey, queue::Bound>,
+    /// The slot whose largest exponents stand in [`memory::Place::Partials`], where it is unchanged since.
+    ranged: Option<Slot>,
 }
 
 impl<'w> Wgpu<'w> {
@@ -98,7 +101,7 @@ impl<'w> Wgpu<'w> {
         let queue = Queue::new(&gpu);
         gpu.check()?;
         let (tables, bound) = (Tables::default(), HashMap::new());
-        Ok(Wgpu { gpu, weights, memory, queue, batch, tables, bound })
+        Ok(Wgpu { gpu, weights, memory, queue, batch, tables, bound, ranged: None })
     }
 }
 
@@ -121,12 +124,14 @@ impl Backend for Wgpu<'_> {
 
     fn reserve(&mut self, sizes: &RegionSizes) -> Result<()> {
         self.sync()?;
+        self.ranged = None;
         self.bound.clear();
         self.memory.reserve(&self.gpu, sizes)
     }
 
     fn upload(&mut self, dst: Slot, data: &[f32]) -> Result<()> {
         self.flush()?;
+        self.ranged = None;
         self.memory.upload(&self.gpu, dst, data)
     }
 
@@ -321,6 +326,10 @@ impl Backend for Wgpu<'_> {
         w: Mat,
     ) -> Result<()> {
         self.run_loss_backward(dinp, dw, coeff, lse, inp, w)
+    }
+
+    fn linear_cross_entropy(&mut self, out: LossSlots, inp: Slot, w: Mat) -> Result<()> {
+        self.run_loss(out, inp, w)
     }
 
     fn norm_squared(&mut self, out: Slot, x: Slot) -> Result<()> {

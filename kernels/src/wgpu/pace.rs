@@ -23,18 +23,20 @@ const MOST: u64 = 4_000_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     budget: u64,
+    /// Whether the last submission took so long that the budget could not double.
+    slow: bool,
     settled: bool,
 }
 
 impl Pace {
     /// To be found out.
     pub fn unknown() -> Pace {
-        Pace { budget: FIRST, settled: false }
+        Pace { budget: FIRST, slow: false, settled: false }
     }
 
     /// A given one, for tests.
     pub fn fixed(budget: u64) -> Pace {
-        Pace { budget, settled: true }
+        Pace { budget, slow: false, settled: true }
     }
 
     /// Workgroups of one dispatch, each of `cost` operations. Beyond a row of the grid only whole rows, so that
@@ -58,7 +60,9 @@ impl Pace {
     pub fn saw(&mut self, cost: u64, took: Duration) {
         let fair = cost as f64 / took.as_secs_f64().max(1e-6) * TARGET.as_secs_f64();
         let doubled = 2 * self.budget;
-        self.settled = fair < doubled as f64 || doubled > MOST;
+        let slow = fair < doubled as f64;
+        self.settled = slow && self.slow || doubled > MOST;
+        self.slow = slow;
         self.budget = (fair as u64).min(doubled).clamp(LEAST, MOST);
     }
 }
@@ -87,6 +91,19 @@ mod tests {
         }
         // A device of the stone age gets the least.
         assert_eq!(settle(1e6).budget, LEAST);
+    }
+
+    #[test]
+    fn one_slow_submission_does_not_settle_it() {
+        let (mut pace, speed) = (Pace::unknown(), 2e13);
+        for i in 0..40 {
+            let cost = pace.submission();
+            if pace.wants_to_see(cost) {
+                let waited = if i == 5 { 0.5 } else { 0.0 };
+                pace.saw(cost, Duration::from_secs_f64(waited + cost as f64 / speed));
+            }
+        }
+        assert!(pace.settled && pace.budget as f64 / speed >= 0.02, "{pace:?}");
     }
 
     #[test]

@@ -163,7 +163,13 @@ impl Key {
         };
         text += include_str!("common.wgsl");
         // The device's tiles are squares of 16, as the file has them, or of 8.
-        let own = self.source.replace("coop_mat16x16", &format!("coop_mat{edge}x{edge}"));
+        // Which way they lie in memory is part of the name of what loads them.
+        let (along, across) = ("coopLoadT", "coopLoad");
+        let own = self
+            .source
+            .replace("coop_mat16x16", &format!("coop_mat{edge}x{edge}"))
+            .replace("coopLoadA", if a_k_fast { along } else { across })
+            .replace("coopLoadB", if b_k_fast { across } else { along });
         let source = repeated(&own);
         match tier {
             Tier::Plain | Tier::Cooperative => {
@@ -307,9 +313,13 @@ impl Pipeline {
             source: wgpu::ShaderSource::Wgsl(Cow::Owned(key.wgsl(tier))),
         };
         let module = match key.stem {
-            "matmul_quads" | "matmul_cooperative" | "attention_tiles" => {
-                trusted::unchecked(device, text)
-            }
+            "matmul_quads"
+            | "matmul_cooperative"
+            | "matmul_range"
+            | "matmul_thin"
+            | "attention_tiles"
+            | "attention_cooperative"
+            | "rms_norm_quads" => trusted::unchecked(device, text),
             _ => device.create_shader_module(text),
         };
         // Every kernel writes its workgroup memory before it reads it.

@@ -29,10 +29,12 @@ pub struct Offer {
     pub tile_edge: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Threads of a workgroup.
+    pub workgroup_threads: u32,
 }
 
 /// Workgroup memory of the cooperative tier's matrix product, with large tiles and with small ones.
-const COOPERATIVE_BYTES: [u32; 2] = [40 << 10, 20 << 10];
+const COOPERATIVE_BYTES: [u32; 2] = [48 << 10, 20 << 10];
 
 impl Tier {
     /// All, the plainest first.
@@ -52,8 +54,8 @@ impl Tier {
     }
 
     /// What an adapter can run. Subgroups of at least four: the sums of a workgroup's subgroups must fit the
-    /// array that the plain kernels reduce in. Of 8 (32 for the larger tiles) to 32 where they cooperate: the kernel
-    /// needs eight of them in 256 threads, and has a tile of memory for each.
+    /// array that the plain kernels reduce in. Of one size, 8 (16 for the larger tiles) to 32, where they cooperate:
+    /// sixteen of them are a workgroup.
     pub fn offered(offer: Offer) -> Vec<Tier> {
         let [smallest, largest] = offer.subgroups;
         let can = |tier: &Tier| {
@@ -63,13 +65,15 @@ impl Tier {
                 Tier::Cooperative => {
                     let [large, small] = COOPERATIVE_BYTES;
                     let (bytes, least) = match offer.tile_edge {
-                        16 => (large, 32),
+                        16 => (large, 16),
                         _ => (small, 8),
                     };
                     offer.tile_edge > 0
                         && offer.workgroup_bytes >= bytes
-                        && smallest >= least
-                        && largest <= 32
+                        && offer.workgroup_threads >= 16 * largest
+                        && smallest == largest
+                        && (least..=32).contains(&largest)
+                        && largest.is_power_of_two()
                 }
             };
             fits && offer.features.contains(tier.features())
@@ -134,6 +138,7 @@ mod tests {
             subgroups: [32, 32],
             tile_edge: 0,
             workgroup_bytes: 48 << 10,
+            workgroup_threads: 1024,
         };
         let plain = Tier::offered(offer);
         assert_eq!(plain, [Tier::Plain]);
@@ -146,6 +151,7 @@ mod tests {
         assert_eq!(Tier::offered(Offer { subgroups: [32, 64], ..offer }), two);
         assert_eq!(Tier::offered(Offer { workgroup_bytes: 16384, ..offer }), two);
         assert_eq!(Tier::offered(Offer { tile_edge: 0, ..offer }), two);
+        assert_eq!(Tier::offered(Offer { workgroup_threads: 256, ..offer }), two);
         let chosen = |offered: &[Tier], software, wanted| {
             Tier::choose(offered, software, wanted).map(|c| c.0)
         };

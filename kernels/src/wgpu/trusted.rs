@@ -21,9 +21,10 @@ pub fn unchecked(
     device: &wgpu::Device,
     text: wgpu::ShaderModuleDescriptor<'_>,
 ) -> wgpu::ShaderModule {
-    // SAFETY: these kernels (`matmul_quads`, `matmul_cooperative`, `attention_tiles*`) end: every loop counts up to
-    // a number that it does not change. They divide by constants, by counts of heads and tiles, none of which is
-    // 0. Indices into workgroup memory are below constants. Of an operand they read rows below its count (a
+    // SAFETY: these kernels (`matmul_quads`, `matmul_cooperative`, `matmul_range`, `matmul_thin`, `attention_tiles*`,
+    // `attention_cooperative*`, `rms_norm_quads`) end: every loop counts up to a number that it does not change. They
+    // divide by constants, by counts of heads, tiles and slices, none of which is 0. Indices into workgroup memory are
+    // below constants. Of an operand they read rows below its count (a
     // row beyond the edge becomes the last one), or those that the batch's tables name, and numbers below K or
     // the head's width; they write rows and columns below the result's. The host has compared every operand
     // with its region before (`Memory::check`), and tables are made from a batch that the core has checked.
