@@ -71,8 +71,10 @@ fn f50_the_longest_rows_are_planned_for_and_come_last_without_harm() {
     let desk = desk();
     larger(&desk, FORECAST);
     for method in ["lora", "full"] {
-        let flags =
-            format!("--method {method} --batch-size 8 --micro-batch-tokens 1800 --shuffle false --out {method}");
+        let flags = format!(
+            "--method {method} --batch-size 8 --micro-batch-tokens 1800 --shuffle false \
+             --out {method}"
+        );
         let (planned, used) = run(&desk, &flags);
         let ratio = planned / used;
         println!("{method}: planned {planned:.3e}, used {used:.3e}, ratio {ratio:.3}");
