@@ -101,9 +101,15 @@ pub fn watch(ctx: &Context, out: &Path, known: usize) -> Follower {
     let (ctx, out, stopped) = (ctx.clone(), out.to_path_buf(), Arc::clone(&stop));
     std::thread::spawn(move || {
         let mut known = known;
+        let mut rewinds = rewinds_in(&metrics_of(&out)[..]).take_while(|at| *at < known).count();
         while !stopped.load(Ordering::Relaxed) {
             let alive = holder(&out).is_some();
             let lines = metrics_of(&out);
+            // A run that went back has cut its file off there.
+            if let Some(at) = rewinds_in(&lines).nth(rewinds) {
+                known = at;
+            }
+            rewinds = rewinds_in(&lines).count();
             let fresh: Vec<Event> = lines.into_iter().skip(known).map(event_of).collect();
             if !fresh.is_empty() {
                 known += fresh.len();
@@ -123,10 +129,17 @@ fn metrics_of(out: &Path) -> Vec<Line> {
     metrics::read(&RealStorage, &out.join("metrics.jsonl")).map(|m| m.lines).unwrap_or_default()
 }
 
+/// The places of the lines that say that the run went back.
+fn rewinds_in(lines: &[Line]) -> impl Iterator<Item = usize> + '_ {
+    let places = lines.iter().enumerate();
+    places.filter(|(_, line)| matches!(line, Line::Rewind(_))).map(|(at, _)| at)
+}
+
 fn event_of(line: Line) -> Event {
     match line {
         Line::Step(step) => Event::Step(step),
         Line::Eval(eval) => Event::Eval(eval),
+        Line::Rewind(rewind) => Event::Rewind(rewind),
     }
 }
 

@@ -106,14 +106,13 @@ impl Run {
         let trail = Trail::of(path);
         let mut run = Run { out: path.to_path_buf(), ..Run::default() };
         let holder = holder(path);
-        run.read_folder(&overview, holder.as_ref());
+        let known = run.read_folder(&overview, holder.as_ref());
         run.machine = Machine::of(&overview.config);
         if let Some(holder) = holder {
             run.pid = Some(holder.pid);
             let paused = asked(path) == Some(Wish::Pause);
             run.stage = if paused { Stage::Paused } else { Stage::Training };
             run.base.clone_from(&overview.config.model);
-            let known = run.steps.len() + run.evals.len();
             run.tells = trail.is_of(holder.since);
             run.follower = Some(match run.tells {
                 true => follow(ctx, &trail, None),
@@ -147,10 +146,12 @@ impl Run {
         }
     }
 
-    /// What the run's own folder tells.
-    fn read_folder(&mut self, overview: &Overview, holder: Option<&Holder>) {
+    /// What the run's own folder tells; how many lines of metrics.
+    fn read_folder(&mut self, overview: &Overview, holder: Option<&Holder>) -> usize {
         let lines = metrics::read(&RealStorage, &self.out.join("metrics.jsonl"));
-        self.take_metrics(lines.map(|m| m.lines).unwrap_or_default());
+        let lines = lines.map(|m| m.lines).unwrap_or_default();
+        let known = lines.len();
+        self.take_metrics(lines);
         let samples = std::fs::read_to_string(self.out.join("samples.jsonl")).unwrap_or_default();
         self.samples = samples.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
         self.answers = on_the_way::read(&self.out);
@@ -161,6 +162,7 @@ impl Run {
                 self.stage = Stage::Finished;
             }
         }
+        known
     }
 
     fn take_metrics(&mut self, lines: Vec<Line>) {
@@ -170,6 +172,7 @@ impl Run {
             match line {
                 Line::Step(step) => self.steps.push(step),
                 Line::Eval(eval) => self.evals.push(eval),
+                Line::Rewind(_) => {}
             }
         }
     }
@@ -220,6 +223,12 @@ impl Run {
         self.log.push(text);
     }
 
+    fn forget_after(&mut self, step: u64) {
+        self.steps.retain(|s| s.step <= step);
+        self.evals.retain(|e| e.step <= step);
+        self.answers.retain(|a| a.step <= step);
+    }
+
     /// One event.
     pub fn apply(&mut self, event: Event) {
         match event {
@@ -233,9 +242,7 @@ impl Run {
                         self.answers.clear();
                     }
                     Some(step) => {
-                        self.steps.retain(|s| s.step <= step);
-                        self.evals.retain(|e| e.step <= step);
-                        self.answers.retain(|a| a.step <= step);
+                        self.forget_after(step);
                         self.say(format!("Going on from step {step}."));
                     }
                 }
@@ -254,6 +261,10 @@ impl Run {
                     eval.step, eval.eval_loss
                 ));
                 self.evals.push(eval);
+            }
+            Event::Rewind(rewind) => {
+                self.forget_after(rewind.step);
+                self.say(format!("Note: {rewind}."));
             }
             Event::Sample(sample) => {
                 self.samples.retain(|s| s.prompt != sample.prompt);

@@ -1,10 +1,11 @@
 //! A mapped file that another program cuts short: reading the lost part raises SIGBUS, which would end this
 //! program without a word. Here it ends with one.
 
+use std::collections::BTreeSet;
 use std::ffi::{c_int, c_void};
 use std::path::Path;
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// Maps that are watched at the same time; with more, the oldest are forgotten and go unnamed.
 const MAPS: usize = 256;
@@ -27,16 +28,28 @@ static WATCHED: [Watched; MAPS] = [const {
 }; MAPS];
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// Every name once. The handler may need one at any time, so that none is ever given back.
+static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+fn kept(name: String) -> &'static str {
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name.as_str()) {
+        return known;
+    }
+    let name: &'static str = Box::leak(name.into_boxed_str());
+    names.insert(name);
+    name
+}
+
 /// Watches the map of a file for the rest of the program.
 pub fn watch(map: &[u8], path: &Path) {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(install);
     let place = &WATCHED[NEXT.fetch_add(1, Ordering::Relaxed) % MAPS];
-    // The handler may need the name at any time, so it is never given back.
-    let name: &'static mut [u8] = Box::leak(path.display().to_string().into_bytes().into());
+    let name = kept(path.display().to_string());
     place.bytes.store(0, Ordering::Release);
     place.name_bytes.store(name.len(), Ordering::Relaxed);
-    place.name.store(name.as_mut_ptr(), Ordering::Relaxed);
+    place.name.store(name.as_ptr().cast_mut(), Ordering::Relaxed);
     place.start.store(map.as_ptr() as usize, Ordering::Relaxed);
     place.bytes.store(map.len(), Ordering::Release);
 }
@@ -81,4 +94,17 @@ extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) 
 fn say(text: *const u8, length: usize) {
     // SAFETY: the bytes are static or leaked; write may be called by a signal handler.
     let _ = unsafe { libc::write(2, text.cast(), length) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_once() {
+        let (first, again) =
+            (kept("a/model.safetensors".into()), kept("a/model.safetensors".into()));
+        assert!(std::ptr::eq(first, again));
+        assert_eq!(kept("b".into()), "b");
+    }
 }

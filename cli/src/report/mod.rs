@@ -74,6 +74,7 @@ impl RunReport<'_> {
                         best = Some((point.0, point.1, format!("best: {:.3}", point.1)));
                     }
                 }
+                Metric::Rewind(_) => {}
             }
         }
         let line = |name: &str, class, points| Line { name: name.into(), class, points };
@@ -88,7 +89,7 @@ impl RunReport<'_> {
     fn learning_rate(&self) -> Plot {
         let points = self.metrics.iter().filter_map(|line| match line {
             Metric::Step(step) => Some((step.step as f64, step.lr)),
-            Metric::Eval(_) => None,
+            Metric::Eval(_) | Metric::Rewind(_) => None,
         });
         let lr = Line { name: "learning rate".into(), class: "b", points: points.collect() };
         Plot {
@@ -147,7 +148,7 @@ impl RunReport<'_> {
         ]);
         let elapsed = self.metrics.iter().rev().find_map(|line| match line {
             Metric::Step(step) => Some(step.elapsed_s),
-            Metric::Eval(_) => None,
+            Metric::Eval(_) | Metric::Rewind(_) => None,
         });
         if let Some(seconds) = elapsed.filter(|s| s.is_finite() && *s >= 0.0) {
             let time = std::time::Duration::from_secs_f64(seconds);

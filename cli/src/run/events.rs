@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::metrics::{Eval, Step};
+use super::metrics::{Eval, Rewind, Step};
 use super::number;
 
 /// The version of the stream. It grows when a field changes its meaning or goes away; fields and
@@ -23,6 +23,8 @@ pub enum Event {
     Step(Step),
     /// An evaluation, with the fields of `metrics.jsonl`.
     Eval(Eval),
+    /// The run went back to a checkpoint because its loss jumped, with the fields of `metrics.jsonl`.
+    Rewind(Rewind),
     /// An answer of the model to a validation prompt.
     Sample(Sample),
     /// An answer on the way: the model as it is after some steps.
@@ -340,11 +342,12 @@ impl Event {
 }
 
 /// Every kind, as written.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "start",
     "plan",
     "step",
     "eval",
+    "rewind",
     "sample",
     "answer",
     "judged",
@@ -366,6 +369,7 @@ mod tests {
             Event::Plan(Plan { memory: vec![Count::default()], ..Plan::default() }),
             Event::Step(Step::default()),
             Event::Eval(Eval { exact_match: Some(0.5), ..Eval::default() }),
+            Event::Rewind(Rewind::default()),
             Event::Sample(Sample { base: Some("a".into()), ..Sample::default() }),
             Event::Answer(Answer::default()),
             Event::Judged(Judged::default()),

@@ -29,6 +29,7 @@ pub fn event_file(lines: &[Line], wall: f64) -> Vec<u8> {
                 values.extend(e.exact_match.map(|x| ("eval/exact_match", x)));
                 (e.step, e.elapsed_s, values)
             }
+            Line::Rewind(_) => continue,
         };
         let mut summary = Vec::new();
         for (tag, value) in values {

@@ -159,7 +159,7 @@ pub fn trained(folder: &Path) -> anyhow::Result<(u64, f64)> {
     let lines = metrics::read(&RealStorage, &folder.join("metrics.jsonl"))?.lines;
     let steps = lines.iter().filter_map(|line| match line {
         Line::Step(step) => Some(step),
-        Line::Eval(_) => None,
+        Line::Eval(_) | Line::Rewind(_) => None,
     });
     Ok(steps.fold((0, 0.0), |(tokens, _), step| (tokens + step.tokens, step.elapsed_s)))
 }

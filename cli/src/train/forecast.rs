@@ -36,6 +36,16 @@ fn sets(setup: &Setup) -> Vec<PlannedSet> {
     setup.mixed.iter().flat_map(|mixed| &mixed.sets).map(planned).collect()
 }
 
+/// What writing the result takes beside all that: after full training each tensor is read back and put into bytes,
+/// the largest one too. An adapter is small.
+fn writing(session: &Session<'_>) -> u64 {
+    let lens = session.model.params.items.iter().map(|param| param.slot.len);
+    match session.setup.method {
+        Method::Full => 8 * lens.max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// The plan of a run, in numbers. Program, mapped model and rows are in memory already when it is made,
 /// so they are measured; everything else is exact.
 pub fn forecast(session: &Session<'_>) -> Plan {
@@ -52,7 +62,7 @@ pub fn forecast(session: &Session<'_>) -> Plan {
         ("what is trained, its gradients and optimizer", trained),
         ("intermediate results (activations)", activations),
         ("answering", bytes(Region::Kv)),
-        ("working space", bytes(Region::Scratch)),
+        ("working space", bytes(Region::Scratch) + writing(session)),
     ];
     memory.retain(|(_, bytes)| *bytes > 0);
     let memory: Vec<Count> =

@@ -126,7 +126,8 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             let before = Instant::now();
             let policy = self.session.setup.config.loss_spike;
             let spike = self.losses.limit();
-            let limit = if policy == LossSpike::Skip { spike } else { f64::INFINITY };
+            let declines = matches!(policy, LossSpike::Skip | LossSpike::Rewind);
+            let limit = if declines { spike } else { f64::INFINITY };
             let stepped = self.session.step(&mut Guard { signals: self.out.signals, limit })?;
             if stepped.overflows > 0 {
                 self.rescaled(stepped.overflows);
@@ -134,7 +135,12 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             match stepped.outcome.clone() {
                 Outcome::Stopped => return self.interrupted(),
                 Outcome::NotFinite { report, .. } => self.bad_step(&report, &stepped)?,
-                Outcome::Declined(report) => self.spike(&report, &stepped, spike)?,
+                Outcome::Declined(report) => {
+                    if policy == LossSpike::Rewind && self.rewind(&report, &stepped, spike)? {
+                        continue;
+                    }
+                    self.spike(&report, &stepped, spike)?;
+                }
                 Outcome::Updated(report) => {
                     if report.loss > spike && policy == LossSpike::Warn {
                         self.spike(&report, &stepped, spike)?;
@@ -188,7 +194,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         }
     }
 
-    fn warn(&mut self, message: String) -> anyhow::Result<()> {
+    pub(super) fn warn(&mut self, message: String) -> anyhow::Result<()> {
         self.out.listener.event(&Event::Warning(Warning { message }))
     }
 
@@ -208,7 +214,8 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         let what = if declined { "nothing was changed by it" } else { "the run goes on" };
         let message = format!(
             "step {}: the loss jumped to {:.3}, far above the steps before it (usual: below {limit:.3}); {what}. \
-             Its first rows are {:?}: look at them, or try a lower --lr. --loss-spike skip passes such steps over.",
+             Its first rows are {:?}: look at them, or try a lower --lr. --loss-spike skip passes such \
+             steps over, --loss-spike rewind goes back to the last checkpoint.",
             self.session.run.step, report.loss, stepped.first_rows
         );
         self.warn(message)
@@ -273,6 +280,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             }
         }
         if save || stop {
+            self.session.run.due_step = step;
             self.save()?;
         }
         self.facts.stopped_early = stop;
@@ -301,7 +309,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
     }
 
     /// Appends a line of metrics; a full disk makes the run wait.
-    fn note(&mut self, line: Line) -> anyhow::Result<()> {
+    pub(super) fn note(&mut self, line: Line) -> anyhow::Result<()> {
         loop {
             match self.out.metrics.append(&line) {
                 Ok(()) => return Ok(()),
@@ -320,6 +328,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         let keep = Keep {
             newest: c.keep_checkpoints.max(1) as usize,
             best: has_best.then_some(self.session.run.best_step),
+            due: (c.loss_spike == LossSpike::Rewind).then_some(self.session.run.due_step),
         };
         self.session.model_is_unchanged()?;
         self.out.metrics.sync()?;

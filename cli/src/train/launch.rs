@@ -301,7 +301,7 @@ fn record(setup: &Setup, session: &Session<'_>, storage: &dyn Storage) -> anyhow
         threads: setup.config.threads.unwrap_or(0),
     };
     let template_sha256 = Some(setup.template_hash.clone());
-    Ok(Record { versions, model, data, template_sha256, continuations: Vec::new() })
+    Ok(Record { versions, model, data, template_sha256, ..Record::default() })
 }
 
 /// Fingerprint of a model: of all its weight files together.
@@ -345,7 +345,7 @@ fn start_or_go_on(
     replace_file(storage, &folder.template(), session.setup.template.to_json().as_bytes())?;
     held_out::write(session.setup, folder, storage)?;
     let metrics = if resumes {
-        MetricsWriter::resume(storage, &folder.metrics(), step)?.0
+        MetricsWriter::go_back(storage, &folder.metrics(), step, session.run.rewinds)?.0
     } else {
         MetricsWriter::start(storage, &folder.metrics())?
     };
@@ -393,7 +393,8 @@ fn run_file(
             was.backend, was.platform, now.backend, now.platform
         ));
     }
-    let mut record = Record { continuations: old.record.continuations, ..record };
+    let Record { continuations, rewinds, .. } = old.record;
+    let mut record = Record { continuations, rewinds, ..record };
     record.continuations.push(Continuation { step, notes });
     Ok(RunFile { config, record })
 }

@@ -20,6 +20,7 @@ pub mod probe;
 pub mod reader;
 pub mod replay;
 pub mod report;
+pub mod rewind;
 pub mod rows;
 pub mod samples;
 pub mod saved;

@@ -50,18 +50,25 @@ impl Watched {
         prompts: &[Prompt],
         folder: &RunFolder,
     ) -> anyhow::Result<Watched> {
-        let known = read(folder.path());
         let path = folder.path().join(ANSWERS);
-        if !known.is_empty() {
-            let mut text = String::new();
-            for answer in known.iter().filter(|answer| answer.step <= session.run.step) {
-                text.push_str(&serde_json::to_string(answer)?);
-                text.push('\n');
-            }
-            replace_file(&RealStorage, &path, text.as_bytes())?;
-        }
         let prompts = prompts.iter().take(PROMPTS).cloned().collect();
-        Ok(Watched { prompts, every: every(session), path })
+        let watched = Watched { prompts, every: every(session), path };
+        watched.forget_after(session.run.step)?;
+        Ok(watched)
+    }
+
+    /// Forgets what was answered after a step.
+    pub(super) fn forget_after(&self, step: u64) -> anyhow::Result<()> {
+        let known = self.path.parent().map(read).unwrap_or_default();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for answer in known.iter().filter(|answer| answer.step <= step) {
+            text.push_str(&serde_json::to_string(answer)?);
+            text.push('\n');
+        }
+        Ok(replace_file(&RealStorage, &self.path, text.as_bytes())?)
     }
 
     /// Whether answers are due after a step. The last state of a run is asked in any case, at its end.

@@ -46,7 +46,7 @@ pub fn step_losses(storage: &dyn Storage, folder: &RunFolder) -> anyhow::Result<
         .iter()
         .filter_map(|line| match line {
             Line::Step(step) => Some(step.loss),
-            Line::Eval(_) => None,
+            Line::Eval(_) | Line::Rewind(_) => None,
         })
         .collect())
 }
@@ -149,6 +149,7 @@ pub fn finish(
         out.listener.event(&Event::Verdict(Verdict { message: message.clone(), details }))?;
         verdict = Some(message);
     }
+    let file = &with_rewinds(session, &out, file)?;
     write_report(session, &out, file, &list, judged.as_ref(), verdict.as_deref())?;
     let done = Done {
         reason,
@@ -165,6 +166,25 @@ pub fn finish(
     ending.write(out.storage, &out.folder.ending())?;
     out.listener.event(&Event::Done(done))?;
     Ok(Ended { reason, folder: path })
+}
+
+/// Each time the run went back, from its metrics, into its record.
+fn with_rewinds(
+    session: &Session<'_>,
+    out: &Outlets<'_, '_>,
+    file: &RunFile,
+) -> anyhow::Result<RunFile> {
+    let mut file = file.clone();
+    if session.run.rewinds > 0 {
+        let lines = metrics::read(out.storage, &out.folder.metrics())?.lines;
+        let words = |line: &Line| match line {
+            Line::Rewind(rewind) => Some(rewind.to_string()),
+            _ => None,
+        };
+        file.record.rewinds = lines.iter().filter_map(words).collect();
+        replace_file(out.storage, &out.folder.run_toml(), file.to_text()?.as_bytes())?;
+    }
+    Ok(file)
 }
 
 /// report.html and, on request, TensorBoard's file, from what is known and what the run wrote down.

@@ -243,6 +243,7 @@ impl Listener for Terminal {
                 ));
             }
             Event::Warning(warning) => self.say(&format!("warning: {}", warning.message)),
+            Event::Rewind(rewind) => self.say(&format!("warning: {rewind}")),
             Event::Pause(pause) => self.say(&pause.message),
             Event::Checkpoint(_) | Event::Answer(_) => {}
             // Before training; shown beside the answers after it.

@@ -17,6 +17,8 @@ pub struct Facts {
     pub train: Option<(f64, f64)>,
     /// Steps passed over because something was not finite.
     pub skipped: u64,
+    /// How often the run went back because its loss jumped.
+    pub rewinds: u64,
     /// Share of wishes (or exact answers) on the test rows, before and after.
     pub judged: Option<(f64, f64)>,
     /// Whether patience ended the run.
@@ -38,7 +40,8 @@ impl Facts {
     /// Takes over what the run's state knows.
     pub fn of(run: &Run) -> Facts {
         let best = run.best_score.is_finite().then_some(run.best_score);
-        Facts { best, best_step: run.best_step, skipped: run.skipped, ..Facts::default() }
+        let (skipped, rewinds) = (run.skipped, run.rewinds);
+        Facts { best, best_step: run.best_step, skipped, rewinds, ..Facts::default() }
     }
 }
 
@@ -87,6 +90,13 @@ pub fn words(facts: &Facts) -> String {
         text.push_str(&format!(
             " {} steps were passed over because their numbers were not finite or far off; a lower --lr may help.",
             facts.skipped
+        ));
+    }
+    if facts.rewinds > 0 {
+        text.push_str(&format!(
+            " The loss jumped {} times; each time the run went back to a checkpoint and left out the rows since then \
+             (run.toml says which).",
+            facts.rewinds
         ));
     }
     text

@@ -17,6 +17,7 @@ use crate::desk;
 
 const DIR: &str = "/checkpoints";
 const STEPS: u64 = 50;
+const WGPU_STEPS: u64 = 8;
 
 /// A run of so many steps of eight rows, each cut into several micro-batches.
 fn setup(desk: &Desk, method: Method, backend: BackendChoice, steps: u64) -> Setup {
@@ -76,7 +77,7 @@ fn started<'a>(setup: &'a Setup, disk: &SimulatedDisk, step: Option<u64>) -> Ses
 }
 
 fn save(session: &mut Session<'_>, disk: &SimulatedDisk, newest: usize) {
-    let keep = Keep { newest, best: None };
+    let keep = Keep { newest, ..Keep::default() };
     session.save(disk, Path::new(DIR), &keep, 1.0).expect("a checkpoint");
 }
 
@@ -172,7 +173,7 @@ fn f57_interrupted_at_every_step_and_within_it_it_ends_in_the_same_bits() {
 fn f57_interrupted_on_a_graphics_card_it_ends_in_the_same_bits() {
     let desk = desk();
     for method in [Method::Lora, Method::Full] {
-        let setup = setup(&desk, method, BackendChoice::Wgpu, 4);
+        let setup = setup(&desk, method, BackendChoice::Wgpu, WGPU_STEPS);
         if let Err(why) = Session::plan(&setup) {
             let required = std::env::var("PADDOCK_REQUIRE").unwrap_or_default();
             assert!(!required.contains("wgpu"), "PADDOCK_REQUIRE names wgpu, but {why}");
@@ -180,6 +181,9 @@ fn f57_interrupted_on_a_graphics_card_it_ends_in_the_same_bits() {
             return;
         }
         let whole = whole(&setup, &disk());
+        // So many steps that each phase of a step is interrupted once.
+        let phases = whole.phases.iter().min().expect("steps");
+        assert!(WGPU_STEPS >= phases - 1, "{phases} phases");
         chain(&setup, &whole, 2);
     }
 }

@@ -11,9 +11,15 @@ mod model;
 mod numbers;
 mod outside;
 mod space;
+mod spikes;
 
 use paddock_tests::desk::Desk;
+use paddock_tests::parsers::memory::Scarce;
 use safetensors::{Dtype, SafeTensors};
+
+/// Gives all memory, unless a test says otherwise.
+#[global_allocator]
+static MEMORY: Scarce = Scarce;
 
 fn desk() -> Desk {
     Desk::new(env!("CARGO_BIN_EXE_core-cli"))

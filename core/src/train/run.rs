@@ -47,6 +47,11 @@ pub struct Run {
     pub recent_loss: (f64, u64),
     /// The loss's factor, where the back-end needs one.
     pub loss_scale: LossScale,
+    /// The last step that was saved because it was due, not because the run was interrupted; 0 for none. To
+    /// this one it goes back after a loss spike.
+    pub due_step: u64,
+    /// How often it went back.
+    pub rewinds: u64,
 }
 
 impl Default for Run {
@@ -61,12 +66,14 @@ impl Default for Run {
             worse: 0,
             recent_loss: (0.0, 0),
             loss_scale: LossScale::default(),
+            due_step: 0,
+            rewinds: 0,
         }
     }
 }
 
-/// Version of the state's bytes. Version 1 had no loss scale.
-const VERSION: u64 = 2;
+/// Version of the state's bytes. Version 1 had no loss scale, version 2 no step to go back to.
+const VERSION: u64 = 3;
 
 impl Run {
     /// Notes a finished step.
@@ -96,7 +103,18 @@ impl Run {
         if patience > 0 && self.worse >= patience { Decision::Stop } else { Decision::Worse }
     }
 
-    /// The state as bytes: a version, then eleven little-endian words.
+    /// After `saved` was restored: the rows since then are passed over, those of the last step included.
+    pub fn go_back(&mut self, saved: Run) {
+        *self = Run {
+            rows_seen: self.rows_seen,
+            tokens_seen: self.tokens_seen,
+            rewinds: self.rewinds + 1,
+            due_step: saved.step,
+            ..saved
+        };
+    }
+
+    /// The state as bytes: a version, then thirteen little-endian words.
     pub fn to_bytes(&self) -> Vec<u8> {
         let words = [
             VERSION,
@@ -111,6 +129,8 @@ impl Run {
             self.recent_loss.1,
             self.loss_scale.factor.to_bits(),
             self.loss_scale.good,
+            self.due_step,
+            self.rewinds,
         ];
         words.iter().flat_map(|w| w.to_le_bytes()).collect()
     }
@@ -124,8 +144,10 @@ impl Run {
         };
         let loss_scale = match (word(0)?, bytes.len()) {
             (1, 80) => LossScale::default(),
-            (VERSION, 96) => LossScale { factor: f64::from_bits(word(10)?), good: word(11)? },
-            (1 | VERSION, _) => return Err(Error::State { what: "wrong length" }),
+            (2, 96) | (VERSION, 112) => {
+                LossScale { factor: f64::from_bits(word(10)?), good: word(11)? }
+            }
+            (1 | 2 | VERSION, _) => return Err(Error::State { what: "wrong length" }),
             _ => return Err(Error::State { what: "another version's state" }),
         };
         Ok(Run {
@@ -138,6 +160,8 @@ impl Run {
             worse: word(7)?,
             recent_loss: (f64::from_bits(word(8)?), word(9)?),
             loss_scale,
+            due_step: word(12).unwrap_or(0),
+            rewinds: word(13).unwrap_or(0),
         })
     }
 }
@@ -158,6 +182,18 @@ mod tests {
     }
 
     #[test]
+    fn going_back_passes_over_the_rows_in_between() {
+        let mut run = Run::default();
+        run.stepped(2.0, 8, 100);
+        let saved = run;
+        (0..3).for_each(|_| run.stepped(2.0, 8, 100));
+        run.go_back(saved);
+        assert_eq!((run.step, run.due_step, run.rewinds), (1, 1, 1));
+        assert_eq!((run.rows_seen, run.tokens_seen), (32, 400));
+        assert_eq!(run.recent_loss, saved.recent_loss);
+    }
+
+    #[test]
     fn state_survives() {
         let mut run = Run::default();
         run.stepped(1.25, 8, 300);
@@ -165,8 +201,15 @@ mod tests {
         assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
         run.loss_scale.overflowed();
         assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
-        assert!(Run::from_bytes(&run.to_bytes()[..95]).is_err());
-        // A checkpoint of an earlier version of the program.
+        (run.due_step, run.rewinds) = (1, 2);
+        assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
+        assert!(Run::from_bytes(&run.to_bytes()[..111]).is_err());
+        assert!(Run::from_bytes(&run.to_bytes()[..96]).is_err());
+        // Checkpoints of earlier versions of the program.
+        let mut old = run.to_bytes()[..96].to_vec();
+        old[0] = 2;
+        (run.due_step, run.rewinds) = (0, 0);
+        assert_eq!(Run::from_bytes(&old), Ok(run));
         let mut old = run.to_bytes()[..80].to_vec();
         old[0] = 1;
         assert_eq!(Run::from_bytes(&old), Ok(Run { loss_scale: LossScale::default(), ..run }));

@@ -151,3 +151,30 @@ pub fn elems<'a>(weights: &'a Weights<'_>, w: Mat, trained: &'a [f32]) -> Result
     }
     Ok(elems)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f48_each_region_that_the_system_refuses_is_named() {
+        for region in Region::ALL {
+            let mut sizes = RegionSizes::default();
+            Region::ALL.iter().for_each(|&other| _ = sizes.take(other, 64));
+            let mut memory = Memory::default();
+            memory.reserve(&sizes).expect("a little");
+            // More than processors can address, and more than can be counted.
+            for len in [1u64 << 46, u64::MAX / 8] {
+                let mut large = sizes;
+                large.take(region, len);
+                let error = memory.reserve(&large).expect_err("too much").to_string();
+                for word in
+                    [format!("{region:?}"), "gives no memory".into(), "core-cli plan".into()]
+                {
+                    assert!(error.contains(&word), "expected {word:?} in {error}");
+                }
+            }
+            memory.reserve(&sizes).expect("as before");
+        }
+    }
+}

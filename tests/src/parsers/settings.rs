@@ -50,7 +50,9 @@ pub(super) fn parsers() -> Vec<Parser> {
             seeds: &[],
             more: &[b"{\"kind\":\"step\",\"step\":1,\"epoch\":0.1,\"loss\":2.5,\"lr\":0.001,\"grad_norm\":1.0,\
                       \"rows\":4,\"tokens\":9,\"trained_tokens\":3,\"tokens_per_s\":10.0,\"elapsed_s\":0.5}\n\
-                      {\"kind\":\"eval\",\"step\":1,\"eval_loss\":2.0}\n"],
+                      {\"kind\":\"eval\",\"step\":1,\"eval_loss\":2.0}\n\
+                      {\"kind\":\"rewind\",\"number\":1,\"step\":1,\"from\":3,\"loss\":9.5,\"limit\":4.0,\
+                      \"rows\":8,\"first_rows\":[5]}\n"],
         },
     ]
 }

@@ -36,7 +36,7 @@ const UNSAFE: [&str; 19] = [
     "kernels/examples/bench_cuda_attention/",
     // The program without an operating system.
     "tests/freestanding/src/",
-    // An allocator that counts what parsers hold.
+    // Allocators that count what parsers hold, and that refuse.
     "tests/src/parsers/memory.rs",
 ];
 

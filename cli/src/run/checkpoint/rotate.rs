@@ -16,11 +16,13 @@ pub struct Keep {
     pub newest: usize,
     /// The step of the best one, which stays too.
     pub best: Option<u64>,
+    /// The step that a run may go back to, which stays too.
+    pub due: Option<u64>,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { newest: 2, best: None }
+        Self { newest: 2, best: None, due: None }
     }
 }
 
@@ -91,7 +93,9 @@ fn choose(
                     warnings.push(format!("{} is damaged: {defect}", candidate.path.display()));
                 }
             }
-        } else if keep.best != Some(candidate.step) || kept.contains(&candidate.step) {
+        } else if ![keep.best, keep.due].contains(&Some(candidate.step))
+            || kept.contains(&candidate.step)
+        {
             doomed.push(candidate);
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn save_step(disk: &dyn Storage, step: u64) -> Result<Saved, Checkpoi
         Entry { name: state, payload: Payload::Bytes(&state_bytes) },
     ];
     let checkpoint = Checkpoint { step, files: &files, info: Map::new() };
-    save(disk, Path::new(DIR), &checkpoint, &Keep { newest: 2, best: Some(BEST) })
+    save(disk, Path::new(DIR), &checkpoint, &Keep { best: Some(BEST), ..Keep::default() })
 }
 
 /// A disk on which the run's folders are durable.
@@ -328,7 +328,7 @@ fn the_real_file_system_does_the_same() -> Result<(), Box<dyn std::error::Error>
     let temporary = tempfile::tempdir()?;
     let dir: PathBuf = temporary.path().into();
     let disk = crate::storage::RealStorage;
-    let keep = Keep { newest: 2, best: Some(1) };
+    let keep = Keep { best: Some(1), ..Keep::default() };
     for step in 1..=5 {
         let text = vec![step as u8; 3_000_000];
         let files = [Entry { name: "weights", payload: Payload::Bytes(&text) }];

@@ -135,6 +135,8 @@ choice! {
         Warn = "warn",
         /// It is said, and the step changes nothing.
         Skip = "skip",
+        /// It is said, and the run goes back to its last checkpoint that was due and leaves out the rows since then.
+        Rewind = "rewind",
         /// Nothing.
         Off = "off",
     }

@@ -141,8 +141,8 @@ keys! {
     weight_decay: f64 = 0.0, ChangesResult;
     /// Longer gradients are shortened to this norm; 0 turns it off.
     max_grad_norm: f64 = 1.0, ChangesResult;
-    /// What happens when a step's loss jumps far above those before it: warn, skip (the step changes nothing)
-    /// or off.
+    /// What happens when a step's loss jumps far above those before it: warn, skip (the step changes nothing),
+    /// rewind (back to the last checkpoint, and on without the rows since then) or off.
     loss_spike: LossSpike = LossSpike::Warn, ChangesResult;
     /// Steps between checks of the device: a part of the step is computed twice and every bit compared; 0 is never.
     self_check: u64 = 0, MayChange;

@@ -24,6 +24,9 @@ pub struct Record {
     pub template_sha256: Option<String>,
     /// Each resume, with what it changed.
     pub continuations: Vec<Continuation>,
+    /// Each time the run went back because its loss jumped, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rewinds: Vec<String>,
 }
 
 /// Programs and machine: what the bits of a result may depend on beside the settings.

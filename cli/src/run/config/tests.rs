@@ -175,6 +175,7 @@ fn run_toml_repeats_the_run() -> Result<(), ConfigError> {
         versions: Versions { paddock: "0.1.0".into(), threads: 2, ..Versions::default() },
         data: vec![fingerprint],
         continuations: vec![Continuation { step: 4, notes: vec!["lr was 1".into()] }],
+        rewinds: vec!["step 40: the loss jumped".into()],
         ..Record::default()
     };
     let run = RunFile { config: config.resolved(9), record };

@@ -5,6 +5,7 @@ mod lines;
 mod tests;
 mod writer;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,39 @@ pub struct Eval {
     pub elapsed_s: f64,
 }
 
+/// A loss spike after which the run went back to a checkpoint and left out the rows since then. The lines of the
+/// steps in between are gone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rewind {
+    /// How many times the run has gone back, this one included.
+    pub number: u64,
+    /// The step that it went back to.
+    pub step: u64,
+    /// The step whose loss jumped.
+    pub from: u64,
+    /// That loss.
+    #[serde(with = "number")]
+    pub loss: f64,
+    /// Losses above this one count as a spike.
+    #[serde(with = "number")]
+    pub limit: f64,
+    /// Rows that are left out: those of that step and of the steps in between.
+    pub rows: u64,
+    /// The first few rows of that step.
+    pub first_rows: Vec<u64>,
+}
+
+impl fmt::Display for Rewind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "step {}: the loss jumped to {:.3}, far above the steps before it (usual: below {:.3}); its first rows \
+             are {:?}. The run went back to step {} and goes on without the {} rows since then (time {} of the run)",
+            self.from, self.loss, self.limit, self.first_rows, self.step, self.rows, self.number
+        )
+    }
+}
+
 /// One line of the file. Fields that a later version adds are ignored by an earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -83,6 +117,8 @@ pub enum Line {
     Step(Step),
     /// An evaluation.
     Eval(Eval),
+    /// The run went back.
+    Rewind(Rewind),
 }
 
 impl Line {
@@ -91,6 +127,7 @@ impl Line {
         match self {
             Self::Step(step) => step.step,
             Self::Eval(eval) => eval.step,
+            Self::Rewind(rewind) => rewind.step,
         }
     }
 }

@@ -44,7 +44,21 @@ impl<'s> MetricsWriter<'s> {
         path: &Path,
         step: u64,
     ) -> Result<(Self, Resumed), MetricsError> {
-        let (bytes, resumed) = find_cut(storage, path, step)?;
+        Self::go_back(storage, path, step, u64::MAX)
+    }
+
+    /// As [`Self::resume`], for a state that had gone back so many times: what came after a later time is cut off too.
+    pub fn go_back(
+        storage: &'s dyn Storage,
+        path: &Path,
+        step: u64,
+        rewinds: u64,
+    ) -> Result<(Self, Resumed), MetricsError> {
+        let later = |line: &Line| match line {
+            Line::Rewind(rewind) => rewind.step > step || rewind.number > rewinds,
+            line => line.step() > step,
+        };
+        let (bytes, resumed) = find_cut(storage, path, &later)?;
         let file = retry(|| storage.append(path)).map_err(MetricsError::at("opening", path))?;
         let mut writer =
             Self { storage, file, path: path.to_path_buf(), bytes, is_torn: resumed.dropped > 0 };
@@ -86,7 +100,11 @@ impl<'s> MetricsWriter<'s> {
 }
 
 /// How many bytes stay, and what is dropped behind them.
-fn find_cut(storage: &dyn Storage, path: &Path, step: u64) -> Result<(u64, Resumed), MetricsError> {
+fn find_cut(
+    storage: &dyn Storage,
+    path: &Path,
+    later: &dyn Fn(&Line) -> bool,
+) -> Result<(u64, Resumed), MetricsError> {
     let mut resumed = Resumed::default();
     let mut pending: Vec<BadLine> = Vec::new();
     let (mut cut, mut is_cut) = (0, false);
@@ -96,7 +114,7 @@ fn find_cut(storage: &dyn Storage, path: &Path, step: u64) -> Result<(u64, Resum
             return;
         }
         match parse(text) {
-            Ok(line) if line.step() > step => {
+            Ok(line) if later(&line) => {
                 is_cut = true;
                 resumed.dropped += 1 + pending.len() as u64;
                 pending.clear();
