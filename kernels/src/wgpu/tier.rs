@@ -13,8 +13,8 @@ pub enum Tier {
     /// Sums and maxima over a workgroup by subgroup instructions. On the one card where both were measured
     /// (an H200) it is slower than the plain tier, so it is taken on request only.
     Subgroups,
-    /// Large matrix products by the card's matrix instructions: operands are scaled and rounded to f16, sums
-    /// are f32. The rest is the plain tier's.
+    /// Large matrix products, and attention over many rows, by the card's matrix instructions: operands are scaled
+    /// and rounded to f16, sums are f32. The rest is the plain tier's.
     Cooperative,
 }
 
