@@ -104,7 +104,7 @@ fn written(out: &std::path::Path) -> usize {
 #[test]
 fn a_paused_run_keeps_its_process_also_without_the_window() {
     // So many that a quick machine has not done them all when the button is pressed.
-    const STEPS: u32 = 200;
+    const STEPS: u32 = 400;
     let mut visit = Visit::new(USUAL);
     let (out, flags) = flags(&visit, "paused", STEPS);
     visit.harness.state().engine.start_run(&out, &flags, false).expect("a start");
