@@ -1,6 +1,6 @@
 //! What a run will need, before anything is reserved.
 
-use paddock_core::model::Method;
+use paddock_core::model::{Method, Model};
 use paddock_core::slot::Region;
 
 use super::course::SetRows;
@@ -38,9 +38,9 @@ fn sets(setup: &Setup) -> Vec<PlannedSet> {
 
 /// What writing the result takes beside all that: after full training each tensor is read back and put into bytes,
 /// the largest one too. An adapter is small.
-fn writing(session: &Session<'_>) -> u64 {
-    let lens = session.model.params.items.iter().map(|param| param.slot.len);
-    match session.setup.method {
+pub fn writing(model: &Model, method: Method) -> u64 {
+    let lens = model.params.items.iter().map(|param| param.slot.len);
+    match method {
         Method::Full => 8 * lens.max().unwrap_or(0),
         _ => 0,
     }
@@ -62,7 +62,7 @@ pub fn forecast(session: &Session<'_>) -> Plan {
         ("what is trained, its gradients and optimizer", trained),
         ("intermediate results (activations)", activations),
         ("answering", bytes(Region::Kv)),
-        ("working space", bytes(Region::Scratch) + writing(session)),
+        ("working space", bytes(Region::Scratch) + writing(&session.model, setup.method)),
     ];
     memory.retain(|(_, bytes)| *bytes > 0);
     let memory: Vec<Count> =

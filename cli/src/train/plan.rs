@@ -1,7 +1,7 @@
 //! What a run would need, without starting it: memory, time, disk, cost, and what would make it fit.
 
 use paddock_core::config::Config;
-use paddock_core::model::Method;
+use paddock_core::model::{Method, Model};
 use paddock_core::plan::Capacity;
 use paddock_core::slot::Region;
 use paddock_core::weights::Weights;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::capacity::capacity;
 use super::fits::{Alternative, Shape};
-use super::forecast::{forecast, resident_bytes};
+use super::forecast::{forecast, resident_bytes, writing};
 use super::probe::{THOROUGH, limits, probe};
 use super::report::{bytes, duration};
 use super::saved::checkpoint_bytes;
@@ -110,10 +110,10 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
     // Checkpoints mostly store two bytes a number; full training copies them and gives them back.
     let weights = 2 * config.params();
     let frozen = if method == Method::Full { 0 } else { weights };
-    let besides = resident_bytes() + frozen;
+    let model = Model::new(config.clone(), method)?;
+    let besides = resident_bytes() + frozen + writing(&model, method);
     let recompute = recompute(settings.recompute);
     let shape = Shape { config, method, capacity, recompute, besides, weights, longest };
-    let model = paddock_core::model::Model::new(shape.config.clone(), method)?;
     let sizes = shape.sizes(&*b)?;
     let region = |region| sizes.bytes(region, &*b);
     let mut memory = vec![
@@ -127,7 +127,7 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
             "intermediate results (activations)",
             region(Region::Acts) + region(Region::ActGrads) + region(Region::Stats),
         ),
-        ("working space", region(Region::Scratch)),
+        ("working space", region(Region::Scratch) + writing(&model, method)),
     ];
     memory.retain(|(_, bytes)| *bytes > 0);
     let memory: Vec<Count> =
