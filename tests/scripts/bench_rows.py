@@ -1,14 +1,14 @@
 """Speed and memory of PyTorch + transformers + PEFT on real rows; one JSON line.
 
     python tests/scripts/bench_rows.py --model FOLDER --rows FILE --mode padded|packed
-        [--batch 16] [--batches 4] [--rank 16] [--threads 2]
+        [--batch 16] [--rank 16] [--threads 2]
 
 FILE holds {"prompt": …, "completion": …}, a JSON object a line (`core-cli data convert --template`
 writes it). A step is one batch of rows in the file's order: forward, backward, clipping to norm 1
 and AdamW, with LoRA on all linear layers. `padded` is the collator's default, padding to the
 longest row of the batch; `packed` puts the rows of a batch behind each other with a mask of blocks
-and positions that begin again, so that nothing is padded. The first batch warms up and is taken
-again at the end.
+and positions that begin again, so that nothing is padded. The first batch warms up and does not
+count.
 """
 
 import json
@@ -29,7 +29,6 @@ def arguments():
     parser.add_argument("--rows", required=True)
     parser.add_argument("--mode", choices=("padded", "packed"), required=True)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -88,11 +87,10 @@ def main():
     optimizer = peer.make_optimizer(model, peer.DEFAULTS | {"lr": 1e-4})
     rows = text_rows.read_text_rows(options.model, options.rows)
     batches = [rows[i : i + options.batch] for i in range(0, len(rows), options.batch)]
-    batches = batches[: options.batches]
     _, first_loss = one_step(model, optimizer, batches[0], options.mode)
-    seconds = [one_step(model, optimizer, batch, options.mode)[0] for batch in batches[1:] + batches[:1]]
-    done = sum(len(batch) for batch in batches)
-    tokens = sum(len(row["tokens"]) for batch in batches for row in batch)
+    seconds = [one_step(model, optimizer, batch, options.mode)[0] for batch in batches[1:]]
+    done = sum(len(batch) for batch in batches[1:])
+    tokens = sum(len(row["tokens"]) for batch in batches[1:] for row in batch)
     result = {
         "stack": f"torch {torch.__version__} transformers {transformers.__version__}",
         "mode": options.mode,

@@ -11,7 +11,8 @@ PyTorch eager and compiled; with --rust the programs of `peers/` too, where all 
 whose first loss is another's by more than 1e-4 ends the comparison: it trains something else.
 `generate`: reading a prompt of 512 tokens and writing 128, one stream (`core-cli bench generate`,
 bench_generate.py with llama.cpp). `rows`: real rows as {"prompt", "completion"} lines, LoRA r16
-(`core-cli train`, bench_rows.py), PyTorch padded and packed.
+(`core-cli train`, bench_rows.py), PyTorch padded and packed: a few batches with the whole file's
+padding and length (rows_sample.py).
 
 Every round runs each side once, in turn, so that all sides meet the same neighbours; the tables
 show medians over the rounds and the range of the ratios. Prints Markdown, with what the machine is
@@ -28,6 +29,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import rows_sample
 
 HERE = pathlib.Path(__file__).parent
 DENSE = [
@@ -192,13 +195,30 @@ def generate(options, room):
         table(options, *reading)
 
 
-def train_rows(options):
+def sample_of_rows(options, room):
+    """Writes one batch to warm up with and some that stand for the whole file; what they are like, in words."""
+    # Needs `tokenizers`, which the other comparisons do without.
+    import text_rows
+
+    rows = text_rows.read_text_rows(options.model, options.rows)
+    lengths = [len(row["tokens"]) for row in rows]
+    batch, batches = options.batch, options.batches
+    # The batch before the window warms up, so the window begins at the second one or later.
+    first = 1 + rows_sample.first_of_window(lengths[batch:], batch, batches)
+    lines = pathlib.Path(options.rows).read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if line.strip()][(first - 1) * batch : (first + batches) * batch]
+    path = room / "sample.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path, rows_sample.in_words(lengths, batch, first, batches)
+
+
+def train_rows(options, path):
     """Rows a second of `core-cli train` on the same rows, counted from its own record of steps."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
         targets = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
         settings = {
-            "model": options.model, "data": options.rows, "template": "prompt", "epochs": 1,
+            "model": options.model, "data": path, "template": "prompt", "epochs": 1,
             "batch-size": options.batch, "max-steps": options.batches + 1, "lora-rank": 16,
             "lora-alpha": 32, "lora-targets": targets, "shuffle": "false", "validation": "none",
             "samples": 0, "lr": 1e-4, "lr-schedule": "constant", "weight-decay": 0, "out": out,
@@ -224,15 +244,15 @@ def train_rows(options):
 
 
 def real_rows(options, room):
+    path, words = sample_of_rows(options, room)
     peer = [sys.executable, HERE / "bench_rows.py", "--model", options.model]
-    peer += ["--rows", options.rows, "--batch", options.batch, "--batches", options.batches]
-    peer += ["--threads", options.threads]
+    peer += ["--rows", path, "--batch", options.batch, "--threads", options.threads]
     sides = {
-        "Paddock": lambda: train_rows(options),
+        "Paddock": lambda: train_rows(options, path),
         "PyTorch padded": peer + ["--mode", "padded"],
         "PyTorch packed": peer + ["--mode", "packed"],
     }
-    before = roofs(options)
+    before = words + roofs(options)
     title = f"{pathlib.Path(options.rows).name}, batches of {options.batch}"
     table(options, title, rounds(options, sides), "rows_per_s", "rows/s", before)
 
