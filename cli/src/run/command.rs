@@ -29,11 +29,16 @@ pub fn line(program: &str, arguments: &[String]) -> String {
     words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// POSIX quoting: what is not plainly harmless stands in single quotes.
+/// What is not plainly harmless stands in quotes: single ones, as POSIX has them, or on Windows double ones, which
+/// its shells share, and where a path's backslashes are harmless.
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    let harmless = if cfg!(windows) { "-_./:=+,@\\" } else { "-_./:=+,@%" };
+    let plain = |c: char| c.is_ascii_alphanumeric() || harmless.contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_string();
+    }
+    if cfg!(windows) {
+        return format!("\"{}\"", word.replace('"', "\\\""));
     }
     format!("'{}'", word.replace('\'', "'\\''"))
 }

@@ -135,7 +135,7 @@ impl Storage for RealStorage {
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        fs::canonicalize(path)
+        dunce::canonicalize(path)
     }
 
     #[cfg(target_os = "linux")]

@@ -134,7 +134,7 @@ impl RunFolder {
 
     /// Opens the folder of a run that is to go on.
     pub fn resume(out: &Path, inputs: &[PathBuf]) -> Result<Self, FolderError> {
-        let path = match std::fs::canonicalize(out) {
+        let path = match dunce::canonicalize(out) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(FolderError::NoRun { path: out.to_path_buf() });
             }
@@ -240,7 +240,7 @@ fn resolve(out: &Path) -> Result<PathBuf, FolderError> {
     let absolute = std::path::absolute(out).map_err(at(out))?;
     let mut rest = PathBuf::new();
     for ancestor in absolute.ancestors() {
-        match std::fs::canonicalize(ancestor) {
+        match dunce::canonicalize(ancestor) {
             Ok(existing) => {
                 return Ok(if rest == Path::new("") { existing } else { existing.join(rest) });
             }
@@ -266,7 +266,7 @@ fn resolve(out: &Path) -> Result<PathBuf, FolderError> {
 fn check_overlap(out: &Path, inputs: &[PathBuf]) -> Result<(), FolderError> {
     for input in inputs {
         // A missing input is reported by whoever reads it.
-        let Ok(input) = std::fs::canonicalize(input) else { continue };
+        let Ok(input) = dunce::canonicalize(input) else { continue };
         let contains =
             |outer: &Path, inner: &Path| inner.ancestors().any(|dir| is_same(dir, outer));
         if contains(&input, out) || contains(out, &input) {
