@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f16_is_taken_on_request_where_it_is_offered() {
+    fn narrow_numbers_are_taken_on_request_where_they_are_offered() {
         let choose = |precision, offered| Activations::choose(precision, offered, "a card");
         assert_eq!(choose(Precision::Auto, true), Ok(Activations::F32));
         assert_eq!(choose(Precision::F16, true), Ok(Activations::F16));

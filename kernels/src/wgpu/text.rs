@@ -51,12 +51,7 @@ impl Key {
                  const TILE: u32 = {edge}u;\n"
             );
         }
-        for (name, place) in &self.operands {
-            let element = self.element(*place, activations);
-            let (upper, is_f16) = (name.to_uppercase(), activations.narrows(*place));
-            text +=
-                &format!("alias {name}_t = {element};\nconst {upper}_IS_F16: bool = {is_f16};\n");
-        }
+        text += &self.types(activations);
         text += &match self.quads {
             [] => format!("fn weight_at(i: u32) -> f32 {{ {} }}\n", self.weight_body()),
             _ => format!("fn weight_quad(i: u32) -> vec4<f32> {{ {} }}\n", self.quad_body()),
@@ -85,6 +80,18 @@ impl Key {
                 text + &self.replaced(&source, activations)
             }
         }
+    }
+
+    /// What each operand is an array of, and whether that is f16.
+    fn types(&self, activations: Activations) -> String {
+        let mut text = String::new();
+        for (name, place) in &self.operands {
+            let element = self.element(*place, activations);
+            let (upper, is_f16) = (name.to_uppercase(), activations.narrows(*place));
+            text +=
+                &format!("alias {name}_t = {element};\nconst {upper}_IS_F16: bool = {is_f16};\n");
+        }
+        text
     }
 
     /// What a place's buffer is an array of.
