@@ -131,7 +131,8 @@ pub struct Machine {
     /// Which graphics card, by its number or a part of its name in `core-cli doctor` [default: the best].
     #[arg(long)]
     pub device: Option<String>,
-    /// What an NVIDIA card keeps activations in: auto, bf16 or f16 [default: bf16 where the card has it].
+    /// What a graphics card keeps activations in: auto, bf16 (--backend cuda alone) or f16 [default: with cuda bf16
+    /// where the card has it, with wgpu f32].
     #[arg(long, default_value = "auto", value_parser = parse_precision)]
     pub precision: config::Precision,
     /// What an NVIDIA card keeps trained parameters in.
@@ -201,9 +202,9 @@ pub fn device(machine: &Machine) -> anyhow::Result<Device> {
             "--device {name} names a graphics card; say --backend wgpu (or cuda) beside it"
         )));
     }
-    if *precision != config::Precision::Auto && *backend != BackendChoice::Cuda {
+    if *precision != config::Precision::Auto && !chooses {
         return Err(bad_input(format!(
-            "--precision {precision} is for NVIDIA cards; say --backend cuda beside it"
+            "--precision {precision} is for graphics cards; say --backend cuda (or wgpu) beside it"
         )));
     }
     if *parameters != config::Parameters::F32 && *backend != BackendChoice::Cuda {

@@ -86,13 +86,59 @@ fn a_run_has_the_processors_losses_and_goes_on_to_the_same_bits() {
     assert_eq!(answer("cpu"), answer("wgpu"));
 }
 
+/// With activations in f16: half their memory in the plan, recorded as such, and the processor's losses nearly.
+#[test]
+fn a_run_in_f16_is_planned_recorded_and_goes_on_to_the_same_bits() {
+    let desk = desk();
+    let Some(adapter) = adapter(&desk) else { return };
+    if adapter["f16_activations"] != true {
+        eprintln!("SKIPPED: --precision f16 is not tested: the adapter does not offer it");
+        return;
+    }
+    let f16 = format!("{TRAIN} --backend wgpu --precision f16");
+    run(&desk, &format!("{TRAIN} --backend cpu --out cpu"), 0);
+    run(&desk, &format!("{f16} --out whole"), 0);
+    let (cpu, wgpu) = (losses(&desk, "cpu"), losses(&desk, "whole"));
+    assert_eq!((cpu.len(), wgpu.len()), (12, 12));
+    let off = cpu.iter().zip(&wgpu).map(|(c, w)| (c - w).abs() / c).fold(0.0, f64::max);
+    assert!(off > 0.0 && off < 1e-3, "off by {off:e}");
+    let record = String::from_utf8(desk.bytes("whole/run.toml")).expect("text");
+    for words in ["precision = \"f16\"", "activations in f16"] {
+        assert!(record.contains(words), "{words}: {record}");
+    }
+    run(&desk, &format!("{f16} --out parts"), 0);
+    for step in ["step-8", "step-12"] {
+        std::fs::remove_dir_all(desk.path("parts/checkpoints").join(step)).expect("a checkpoint");
+    }
+    run(&desk, "train --resume --out parts", 0);
+    let weights = "adapter/adapter_model.safetensors";
+    assert_eq!(desk.bytes(&format!("whole/{weights}")), desk.bytes(&format!("parts/{weights}")));
+}
+
+#[test]
+fn precisions_that_are_not_there_are_refused_in_words() {
+    let desk = desk();
+    let found = adapter(&desk).is_some();
+    let train = "train --model model --data rows.json --lora-rank 4 --out bad";
+    for args in [train, "verify", "bench ops"] {
+        let (_, err) = run(&desk, &format!("{args} --backend wgpu --precision bf16"), 2);
+        // Without an adapter all but train say that instead.
+        let words = ["bf16", "NVIDIA", "leave it out"];
+        let says = |line: &str| words.iter().all(|word| line.contains(word));
+        assert!(err.lines().any(says) || args != train && !found, "{args}: {err}");
+        let (_, err) = run(&desk, &format!("{args} --backend cpu --precision f16"), 2);
+        assert!(err.contains("precision") && err.contains("graphics card"), "{args}: {err}");
+    }
+    assert!(!desk.path("bad").exists());
+}
+
 #[test]
 fn doctor_and_verify_know_the_adapter() {
     let desk = desk();
     let Some(adapter) = adapter(&desk) else { return };
     let name = adapter["name"].as_str().expect("a name");
     let (out, _) = run(&desk, "doctor", 0);
-    for words in [name, "driver", "kernels", "is used", "auto", "CUDA"] {
+    for words in [name, "driver", "kernels", "is used", "activations", "auto", "CUDA"] {
         assert!(out.contains(words), "{words}\n{out}");
     }
     let device = &adapter["number"];

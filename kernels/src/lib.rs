@@ -59,13 +59,13 @@ impl std::str::FromStr for Kind {
     }
 }
 
-/// What a device with 16-bit numbers keeps activations in and multiplies.
+/// What a graphics card keeps activations in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// bf16 where the device has it, else f16.
+    /// With CUDA bf16 where the device has it, else f16; with wgpu f32.
     #[default]
     Auto,
-    /// bf16: the range of f32, eight bits of precision.
+    /// bf16: the range of f32, eight bits of precision. With CUDA alone.
     Bf16,
     /// f16: eleven bits of precision, but gradients need a scale to stay in range.
     F16,
@@ -106,7 +106,7 @@ pub struct Options {
     /// How long a CUDA device may take for what is waited for before it counts as hung; none: the
     /// environment variable PADDOCK_DEVICE_WAIT in seconds, else ten minutes.
     pub wait_limit: Option<Duration>,
-    /// The type of 16-bit numbers of a CUDA device.
+    /// What a graphics card keeps activations in.
     pub precision: Precision,
     /// Trained parameters of a CUDA device are bf16 and rounded at random, not f32 with a copy in bf16.
     pub narrow_parameters: bool,

@@ -54,6 +54,11 @@ fn print_adapter(a: &AdapterReport) {
         (false, _) => "not offered",
     };
     println!("     matrix instructions  {matrix}");
+    let halves = match a.half_activations {
+        true => "f32, or f16 by --precision f16 (half their memory)",
+        false => "f32; f16 is not offered",
+    };
+    println!("     activations are kept in {halves}");
     let kept = if a.keeps_compiled { "kept on disk" } else { "compiled at every start" };
     println!("     compiled kernels are {kept}");
     if let Some(why) = &a.unusable {
@@ -76,7 +81,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 "max_binding_bytes": a.max_binding_bytes, "max_buffer_bytes": a.max_buffer_bytes,
                 "max_workgroup_threads": a.max_workgroup_threads,
                 "tiers": a.tiers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "tier": tier(a), "cooperative_matrix": a.cooperative_matrix, "unusable": a.unusable,
+                "tier": tier(a), "cooperative_matrix": a.cooperative_matrix,
+                "f16_activations": a.half_activations, "unusable": a.unusable,
             })
         };
         let report = json!({

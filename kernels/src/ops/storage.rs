@@ -14,7 +14,7 @@ use paddock_core::weights::{Dtype, Mat, MatData, Weights};
 
 use super::Case;
 use crate::Device;
-use crate::wgpu::Tier;
+use crate::wgpu::{Activations, Tier};
 
 /// The element type of activations, of their gradients and of the cache. Gradients of parameters, moments and
 /// statistics are f32 everywhere.
@@ -36,7 +36,11 @@ impl Storage {
     /// What back-ends on `device` store numbers in.
     pub fn on(device: &Device) -> Result<Storage> {
         match device {
-            Device::Wgpu(gpu) if gpu.tier() == Tier::Cooperative => Ok(Storage::F16Products),
+            Device::Wgpu(gpu)
+                if gpu.tier() == Tier::Cooperative && gpu.activations() == Activations::F32 =>
+            {
+                Ok(Storage::F16Products)
+            }
             other => Ok(Storage::of(&*other.backend(Weights::default())?)),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use paddock_core::error::{Error, Result};
 
+use super::activations::Activations;
 use super::tier::{Offer, Tier};
 
 /// A graphics adapter as `doctor` shows it.
@@ -31,6 +32,8 @@ pub struct AdapterReport {
     pub max_workgroup_bytes: u32,
     /// Kernels that it can run, the plainest first.
     pub tiers: Vec<Tier>,
+    /// Whether activations can be kept in f16.
+    pub half_activations: bool,
     /// Whether compiled kernels can be kept on disk.
     pub keeps_compiled: bool,
     /// Whether it has matrix instructions, of whatever kind.
@@ -101,6 +104,7 @@ pub(super) fn report(number: usize, adapter: &wgpu::Adapter) -> AdapterReport {
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             workgroup_threads: limits.max_compute_invocations_per_workgroup,
         }),
+        half_activations: features.contains(Activations::F16.features()),
         keeps_compiled: features.contains(wgpu::Features::PIPELINE_CACHE),
         cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
         tile_edge,
@@ -190,6 +194,7 @@ mod tests {
             max_workgroup_threads: 256,
             max_workgroup_bytes: 16384,
             tiers: vec![Tier::Plain],
+            half_activations: false,
             keeps_compiled: true,
             cooperative_matrix: false,
             tile_edge: 0,

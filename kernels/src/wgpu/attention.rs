@@ -65,6 +65,9 @@ const COOPERATIVE_BACKWARD: &str = concat!(
 /// Bytes of workgroup memory of the tiled kernels.
 const TILED_BYTES: u32 = 16 * (544 + 1088) + 4 * 256;
 
+/// Bytes of workgroup memory of the other kernels, without their sums.
+const PLAIN_BYTES: u32 = 4 * (64 * 17 + 3 * 64);
+
 /// Queries of a tile from which on the tiled kernels are worth it, on average.
 const FILLED: u64 = 16;
 
@@ -136,13 +139,24 @@ impl Wgpu<'_> {
         entry: &'static str,
         operands: &[(&'static str, Place)],
         params: &[u32],
+        heads: Heads,
         (groups, cost): (u64, u64),
     ) -> Result<()> {
+        // A row of sums is kept in workgroup memory, twice.
+        let width = heads.head_dim.next_multiple_of(64);
+        let room = self.gpu.max_workgroup_bytes;
+        if PLAIN_BYTES + 8 * width > room {
+            return Err(Error::Device(format!(
+                "heads of {} numbers do not fit the {room} bytes of workgroup memory of {}; use \
+                 --backend cpu",
+                heads.head_dim, self.gpu.name
+            )));
+        }
         self.launch(&Launch {
             kernel: kernel(entry),
             operands,
             weight: Source::None,
-            tile: Tile::default(),
+            tile: Tile { wx: width, wy: 1, ..Tile::default() },
             params,
             groups,
             cost,
@@ -174,10 +188,15 @@ impl Wgpu<'_> {
         cooperates.then(tile).flatten()
     }
 
-    /// Finds how far q, k, v and the like may be scaled, for the kernels of matrix instructions.
+    /// Finds how far q, k, v and the like may be scaled, for the kernels of matrix instructions. What is f16 is not
+    /// scaled, but going back the gradients of weights are, by what v and dout hold.
     fn run_operand_ranges(&mut self, slots: &[Slot], heads: Heads) -> Result<()> {
         if self.matrix_tile(heads).is_some() {
+            let (back, of_weights) = (slots.len() == 4, 2..4);
             for (i, slot) in slots.iter().enumerate() {
+                if self.is_narrow(*slot) && !(back && of_weights.contains(&i)) {
+                    continue;
+                }
                 self.run_range(*slot, i as u32 * PARTIALS as u32)?;
             }
         }
@@ -240,7 +259,7 @@ impl Wgpu<'_> {
         // Every query may see every key.
         let cost = cost(heads, k.len / width(heads.n_kv_heads, heads));
         let work = (n * u64::from(heads.n_heads), cost);
-        self.run_attention("forward", &operands, &params, work)
+        self.run_attention("forward", &operands, &params, heads, work)
     }
 
     pub(super) fn run_attention_backward(
@@ -278,7 +297,8 @@ impl Wgpu<'_> {
         let by_key = params(offsets, heads, keys, &lists_of);
         let queries = n * u64::from(heads.n_heads);
         let per_query = 2 * cost(heads, keys);
-        self.run_attention("backward_delta", &operands, &by_query, (queries, cost(heads, 1)))?;
+        let work = (queries, cost(heads, 1));
+        self.run_attention("backward_delta", &operands, &by_query, heads, work)?;
         if self.tiles_pay(&[q, k, v, out, dout, dq, dk, dv], lse, heads, rows) {
             let tiles = tables.by_key;
             let params_of = params(offsets, heads, keys, &lists(tiles));
@@ -295,7 +315,8 @@ impl Wgpu<'_> {
         // A key head serves several heads.
         let key_groups = keys * u64::from(heads.n_kv_heads);
         let per_key = 2 * cost(heads, n * u64::from(heads.n_heads / heads.n_kv_heads));
-        self.run_attention("backward_keys", &operands, &by_key, (key_groups, per_key))?;
-        self.run_attention("backward_queries", &operands, &by_query, (queries, per_query))
+        let (of_keys, of_queries) = ((key_groups, per_key), (queries, per_query));
+        self.run_attention("backward_keys", &operands, &by_key, heads, of_keys)?;
+        self.run_attention("backward_queries", &operands, &by_query, heads, of_queries)
     }
 }

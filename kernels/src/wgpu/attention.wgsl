@@ -3,7 +3,8 @@
 //
 // One workgroup a query and head (or a key and key head): its threads are 64 keys (queries) while
 // scores are computed, then the channels of the head. No two workgroups write the same number, so
-// sums have one order.
+// sums have one order. A result is summed in workgroup memory, each channel by one thread, and rounded once where
+// its operand is f16. WX is the head's width, in whole workgroups.
 
 struct P {
     first_group: u32,
@@ -34,6 +35,10 @@ const GROUP: u32 = 64u;
 var<workgroup> tile_p: array<f32, GROUP>;
 var<workgroup> tile_ds: array<f32, GROUP>;
 
+// The result's row, and dv's beside dk's.
+var<workgroup> sums: array<f32, WX>;
+var<workgroup> sums_v: array<f32, WX>;
+
 // Rows that the threads take an inner product with, CHUNK channels at a time: read together by neighbouring
 // threads, then each thread its own row (a pitch of 17 lets them meet different banks).
 const CHUNK: u32 = 16u;
@@ -45,7 +50,7 @@ fn stage_q(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
     for (var i = t; i < rows * CHUNK; i = i + GROUP) {
         let d = first + i % CHUNK;
         if (d < p.dim) {
-            staged[i / CHUNK * PITCH + i % CHUNK] = q[base + i / CHUNK * stride + d];
+            staged[i / CHUNK * PITCH + i % CHUNK] = f32(q[base + i / CHUNK * stride + d]);
         }
     }
     workgroupBarrier();
@@ -55,7 +60,7 @@ fn stage_k(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
     for (var i = t; i < rows * CHUNK; i = i + GROUP) {
         let d = first + i % CHUNK;
         if (d < p.dim) {
-            staged[i / CHUNK * PITCH + i % CHUNK] = k[base + i / CHUNK * stride + d];
+            staged[i / CHUNK * PITCH + i % CHUNK] = f32(k[base + i / CHUNK * stride + d]);
         }
     }
     workgroupBarrier();
@@ -65,7 +70,7 @@ fn stage_v(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
     for (var i = t; i < rows * CHUNK; i = i + GROUP) {
         let d = first + i % CHUNK;
         if (d < p.dim) {
-            staged[i / CHUNK * PITCH + i % CHUNK] = v[base + i / CHUNK * stride + d];
+            staged[i / CHUNK * PITCH + i % CHUNK] = f32(v[base + i / CHUNK * stride + d]);
         }
     }
     workgroupBarrier();
@@ -75,7 +80,7 @@ fn stage_dout(base: u32, stride: u32, rows: u32, first: u32, t: u32) {
     for (var i = t; i < rows * CHUNK; i = i + GROUP) {
         let d = first + i % CHUNK;
         if (d < p.dim) {
-            staged[i / CHUNK * PITCH + i % CHUNK] = dout[base + i / CHUNK * stride + d];
+            staged[i / CHUNK * PITCH + i % CHUNK] = f32(dout[base + i / CHUNK * stride + d]);
         }
     }
     workgroupBarrier();
@@ -88,7 +93,7 @@ fn query_by_keys(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
         stage_k(base, stride, rows, first, t);
         let end = select(0u, min(CHUNK, p.dim - first), t < rows);
         for (var d = 0u; d < end; d = d + 1u) {
-            sum = sum + q[one + first + d] * staged[t * PITCH + d];
+            sum = sum + f32(q[one + first + d]) * staged[t * PITCH + d];
         }
         workgroupBarrier();
     }
@@ -102,7 +107,7 @@ fn dout_by_values(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
         stage_v(base, stride, rows, first, t);
         let end = select(0u, min(CHUNK, p.dim - first), t < rows);
         for (var d = 0u; d < end; d = d + 1u) {
-            sum = sum + dout[one + first + d] * staged[t * PITCH + d];
+            sum = sum + f32(dout[one + first + d]) * staged[t * PITCH + d];
         }
         workgroupBarrier();
     }
@@ -116,7 +121,7 @@ fn key_by_queries(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
         stage_q(base, stride, rows, first, t);
         let end = select(0u, min(CHUNK, p.dim - first), t < rows);
         for (var d = 0u; d < end; d = d + 1u) {
-            sum = sum + k[one + first + d] * staged[t * PITCH + d];
+            sum = sum + f32(k[one + first + d]) * staged[t * PITCH + d];
         }
         workgroupBarrier();
     }
@@ -130,7 +135,7 @@ fn value_by_douts(one: u32, base: u32, stride: u32, rows: u32, t: u32) -> f32 {
         stage_dout(base, stride, rows, first, t);
         let end = select(0u, min(CHUNK, p.dim - first), t < rows);
         for (var d = 0u; d < end; d = d + 1u) {
-            sum = sum + v[one + first + d] * staged[t * PITCH + d];
+            sum = sum + f32(v[one + first + d]) * staged[t * PITCH + d];
         }
         workgroupBarrier();
     }
@@ -163,7 +168,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     let kv_head = (g % p.heads) / (p.heads / p.kv_heads);
     let own = g * p.dim;
     for (var d = t; d < p.dim; d = d + GROUP) {
-        out[p.out_at + own + d] = 0.0;
+        sums[d] = 0.0;
     }
     var most = LOWEST;
     var total = 0.0;
@@ -184,25 +189,25 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
             total = total * shrink + sum;
             most = larger;
             for (var d = t; d < p.dim; d = d + GROUP) {
-                var y = out[p.out_at + own + d] * shrink;
+                var y = sums[d] * shrink;
                 for (var j = 0u; j < keys; j = j + 1u) {
-                    y = y + tile_p[j] * v[p.v_at + key_row(first + j, kv_head) + d];
+                    y = y + tile_p[j] * f32(v[p.v_at + key_row(first + j, kv_head) + d]);
                 }
-                out[p.out_at + own + d] = y;
+                sums[d] = y;
             }
             workgroupBarrier();
         }
     }
     for (var d = t; d < p.dim; d = d + GROUP) {
-        out[p.out_at + own + d] = out[p.out_at + own + d] / total;
+        out[p.out_at + own + d] = as_out(sums[d] / total);
     }
     if (t == 0u) {
         lse[p.lse_at + g] = most + ln_(total);
     }
 }
 
-// δ = dout · out of each query and head, kept in the first number of its row of dq, which
-// backward_queries overwrites last.
+// δ = dout · out of each query and head, kept in the first two numbers of its row of dq (where those are f16, the second
+// has what rounding took from the first; else 0), which backward_queries overwrites last.
 @compute @workgroup_size(64)
 fn backward_delta(@builtin(workgroup_id) wid: vec3<u32>,
                   @builtin(num_workgroups) groups: vec3<u32>,
@@ -213,12 +218,19 @@ fn backward_delta(@builtin(workgroup_id) wid: vec3<u32>,
     }
     var part = 0.0;
     for (var d = t; d < p.dim; d = d + GROUP) {
-        part = part + dout[p.dout_at + g * p.dim + d] * out[p.out_at + g * p.dim + d];
+        part = part + f32(dout[p.dout_at + g * p.dim + d]) * f32(out[p.out_at + g * p.dim + d]);
     }
     let delta = sum_all(part, t);
     if (t == 0u) {
-        dq[p.dq_at + g * p.dim] = delta;
+        let first = as_dq(delta);
+        dq[p.dq_at + g * p.dim] = first;
+        dq[p.dq_at + g * p.dim + 1u] = as_dq(delta - f32(first));
     }
+}
+
+// δ of a query and head, whose row of dq begins here.
+fn delta_at(row: u32) -> f32 {
+    return f32(dq[row]) + f32(dq[row + 1u]);
 }
 
 // dv += p · dout; dk += ds · q; ds = p · (dout · v - δ) · scale
@@ -234,8 +246,8 @@ fn backward_keys(@builtin(workgroup_id) wid: vec3<u32>,
     let own = g * p.dim;
     let group = p.heads / p.kv_heads;
     for (var d = t; d < p.dim; d = d + GROUP) {
-        dk[p.dk_at + own + d] = 0.0;
-        dv[p.dv_at + own + d] = 0.0;
+        sums[d] = 0.0;
+        sums_v[d] = 0.0;
     }
     let start = batch[p.blocks + 2u * key];
     let end = batch[p.blocks + 2u * key + 1u];
@@ -253,24 +265,28 @@ fn backward_keys(@builtin(workgroup_id) wid: vec3<u32>,
             if (query < end && batch[p.queries + 4u * query + 3u] >= key) {
                 let row = query * p.heads + head;
                 weight = exp_(p.scale * qk - lse[p.lse_at + row]);
-                ds = weight * (dp - dq[p.dq_at + row * p.dim]) * p.scale;
+                ds = weight * (dp - delta_at(p.dq_at + row * p.dim)) * p.scale;
             }
             tile_p[t] = weight;
             tile_ds[t] = ds;
             workgroupBarrier();
             for (var d = t; d < p.dim; d = d + GROUP) {
-                var sum_k = dk[p.dk_at + own + d];
-                var sum_v = dv[p.dv_at + own + d];
+                var sum_k = sums[d];
+                var sum_v = sums_v[d];
                 for (var j = 0u; j < queries; j = j + 1u) {
                     let row = ((first + j) * p.heads + head) * p.dim + d;
-                    sum_k = sum_k + tile_ds[j] * q[p.q_at + row];
-                    sum_v = sum_v + tile_p[j] * dout[p.dout_at + row];
+                    sum_k = sum_k + tile_ds[j] * f32(q[p.q_at + row]);
+                    sum_v = sum_v + tile_p[j] * f32(dout[p.dout_at + row]);
                 }
-                dk[p.dk_at + own + d] = sum_k;
-                dv[p.dv_at + own + d] = sum_v;
+                sums[d] = sum_k;
+                sums_v[d] = sum_v;
             }
             workgroupBarrier();
         }
+    }
+    for (var d = t; d < p.dim; d = d + GROUP) {
+        dk[p.dk_at + own + d] = as_dk(sums[d]);
+        dv[p.dv_at + own + d] = as_dv(sums_v[d]);
     }
 }
 
@@ -286,11 +302,11 @@ fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
     let query = g / p.heads;
     let kv_head = (g % p.heads) / (p.heads / p.kv_heads);
     let own = g * p.dim;
-    let delta = dq[p.dq_at + own];
+    let delta = delta_at(p.dq_at + own);
     let sum_exp = lse[p.lse_at + g];
     storageBarrier();
     for (var d = t; d < p.dim; d = d + GROUP) {
-        dq[p.dq_at + own + d] = 0.0;
+        sums[d] = 0.0;
     }
     let ranges = batch[p.queries + 4u * query + 1u];
     for (var r = 0u; r <= ranges; r = r + 1u) {
@@ -309,13 +325,16 @@ fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
             tile_ds[t] = ds;
             workgroupBarrier();
             for (var d = t; d < p.dim; d = d + GROUP) {
-                var sum = dq[p.dq_at + own + d];
+                var sum = sums[d];
                 for (var j = 0u; j < keys; j = j + 1u) {
-                    sum = sum + tile_ds[j] * k[p.k_at + key_row(first + j, kv_head) + d];
+                    sum = sum + tile_ds[j] * f32(k[p.k_at + key_row(first + j, kv_head) + d]);
                 }
-                dq[p.dq_at + own + d] = sum;
+                sums[d] = sum;
             }
             workgroupBarrier();
         }
+    }
+    for (var d = t; d < p.dim; d = d + GROUP) {
+        dq[p.dq_at + own + d] = as_dq(sums[d]);
     }
 }

@@ -2,7 +2,7 @@
 // together. Behind attention_lists.wgsl.
 //
 // Operands are scaled and rounded to f16 on their way into workgroup memory, as in matmul_cooperative.wgsl, and so
-// are the weights between two products; sums are f32. A subgroup cannot know which numbers of a tile of sums its
+// are the weights between two products; what is f16 in memory is not scaled. Sums are f32. A subgroup cannot know which numbers of a tile of sums its
 // threads hold, so scores go through workgroup memory to the softmax, and results are never rescaled: the forward
 // kernel finds each row's logarithm of the sum first, and computes the scores a second time.
 //
@@ -62,6 +62,11 @@ fn scale_for(exponent: f32) -> vec2<f32> {
     return power(select(min(268u - e, 253u), 127u, e >= 255u));
 }
 
+// The same for an operand that may be f16 in memory: 1.
+fn scale_unless(is_f16: bool, exponent: f32) -> vec2<f32> {
+    return select(scale_for(exponent), vec2<f32>(1.0), is_f16);
+}
+
 // From the largest exponents of q, k, v and dout (matmul_range.wgsl). A gradient of a weight is at most
 // 2 · 128 · 2^(e(dout) + 1) · 2^(e(v) + 1), which is brought to 2^15.
 fn scales(t: u32) -> Scales {
@@ -74,7 +79,8 @@ fn scales(t: u32) -> Scales {
     workgroupBarrier();
     let ds = u32(clamp(386.0 - most.z - most.w, 1.0, 253.0));
     let finite = max(most.z, most.w) < 255.0;
-    return Scales(scale_for(most.x), scale_for(most.y), scale_for(most.z), scale_for(most.w),
+    return Scales(scale_unless(Q_IS_F16, most.x), scale_unless(K_IS_F16, most.y),
+                  scale_unless(V_IS_F16, most.z), scale_unless(DOUT_IS_F16, most.w),
                   power(select(127u, ds, finite)));
 }
 
@@ -161,13 +167,13 @@ fn put_rows(which: u32, at: u32, step: u32, own: Own, j: u32, by: f32, t: u32) {
         if (row < own.rows) {
             let y = by * scores[row * SCORES_STEP + c];
             if (which == Q) {
-                dq[to] = y;
+                dq[to] = as_dq(y);
             } else if (which == K) {
-                dk[to] = y;
+                dk[to] = as_dk(y);
             } else if (which == V) {
-                dv[to] = y;
+                dv[to] = as_dv(y);
             } else {
-                out[to] = y;
+                out[to] = as_out(y);
             }
         }
     }

@@ -1,5 +1,5 @@
-// p = exp(scale · q · k - lse); ds = p · (dout · v - δ) · scale. δ is in the first number of each row of
-// dq (attention.wgsl's backward_delta), which backward_queries overwrites last.
+// p = exp(scale · q · k - lse); ds = p · (dout · v - δ) · scale. δ is in the first numbers of each row of
+// dq, which backward_queries overwrites last.
 @compute @workgroup_size(256)
 fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
                     @builtin(num_workgroups) groups: vec3<u32>,
@@ -38,7 +38,7 @@ fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
     //: end
     workgroupBarrier();
     let at = min(own.first + row_of(t), p.rows - 1u) * p.heads + head;
-    let delta = dq[(p.dq_at + at * DIM) / 4u].x;
+    let delta = delta_at((p.dq_at + at * DIM) / 4u);
     let log_sum = lse[p.lse_at + at];
     for (var i = 0u; i < own.blocks; i = i + 1u) {
         let block = block_of(own, i);
@@ -112,7 +112,7 @@ fn note_columns(first: u32, head: u32, some: vec2<u32>, t: u32) {
         var y = vec2<f32>();
         if (has(some, t)) {
             let at = (first + t) * p.heads + head;
-            y = vec2<f32>(lse[p.lse_at + at], dq[(p.dq_at + at * DIM) / 4u].x);
+            y = vec2<f32>(lse[p.lse_at + at], delta_at((p.dq_at + at * DIM) / 4u));
         }
         scores[t / 4u * SCORES_STEP + 16u][t % 4u] = y.x;
         scores[(16u + t / 4u) * SCORES_STEP + 16u][t % 4u] = y.y;
@@ -141,7 +141,7 @@ fn deltas(first: u32, head: u32, some: vec2<u32>, t: u32, i: u32) -> vec4<f32> {
     //: repeat 4
     if (has(some, 4u * quad_of(t, i) + REPEAT)) {
         let at = (first + 4u * quad_of(t, i) + REPEAT) * p.heads + head;
-        y[REPEAT] = dq[(p.dq_at + at * DIM) / 4u].x;
+        y[REPEAT] = delta_at((p.dq_at + at * DIM) / 4u);
     }
     //: end
     return y;

@@ -33,15 +33,21 @@ const DOUT: u32 = 3u;
 
 fn operand(which: u32, i: u32) -> vec4<f32> {
     if (which == Q) {
-        return q[i];
+        return vec4<f32>(q[i]);
     }
     if (which == K) {
-        return k[i];
+        return vec4<f32>(k[i]);
     }
     if (which == V) {
-        return v[i];
+        return vec4<f32>(v[i]);
     }
-    return dout[i];
+    return vec4<f32>(dout[i]);
+}
+
+// δ of a query and head, whose row of dq begins with this quad (attention.wgsl's backward_delta).
+fn delta_at(i: u32) -> f32 {
+    let x = vec4<f32>(dq[i]);
+    return x.x + x.y;
 }
 
 // Rows of an operand, in quads: the first, and from one to the next.

@@ -1,5 +1,5 @@
-// p = exp(scale · q · k - lse); ds = p · (dout · v - δ) · scale. δ is in the first number of each row of
-// dq (attention.wgsl's backward_delta), which backward_queries overwrites last.
+// p = exp(scale · q · k - lse); ds = p · (dout · v - δ) · scale. δ is in the first numbers of each row of
+// dq, which backward_queries overwrites last.
 @compute @workgroup_size(256)
 fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
                     @builtin(num_workgroups) groups: vec3<u32>,
@@ -24,7 +24,7 @@ fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
     //: repeat 4
     {
         let row = own.first + min(4u * (t / 16u) + REPEAT, own.rows - 1u);
-        delta[REPEAT] = dq[(p.dq_at + (row * p.heads + head) * p.dim) / 4u].x;
+        delta[REPEAT] = delta_at((p.dq_at + (row * p.heads + head) * p.dim) / 4u);
         log_sum[REPEAT] = lse[p.lse_at + row * p.heads + head];
     }
     //: end
@@ -53,10 +53,10 @@ fn backward_queries(@builtin(workgroup_id) wid: vec3<u32>,
         if (row < own.rows) {
             let to = (p.dq_at + ((own.first + row) * p.heads + head) * p.dim) / 4u + tx;
             if (tx < quads) {
-                dq[to] = o[REPEAT];
+                dq[to] = as_dq(o[REPEAT]);
             }
             if (tx + 16u < quads) {
-                dq[to + 16u] = o[4u + REPEAT];
+                dq[to + 16u] = as_dq(o[4u + REPEAT]);
             }
         }
     }
@@ -99,7 +99,7 @@ fn backward_keys(@builtin(workgroup_id) wid: vec3<u32>,
             let column = tx + 16u * REPEAT;
             if (has(block.zw, column)) {
                 let row = (block.x + column) * p.heads + head;
-                delta[REPEAT] = dq[(p.dq_at + row * p.dim) / 4u].x;
+                delta[REPEAT] = delta_at((p.dq_at + row * p.dim) / 4u);
                 log_sum[REPEAT] = lse[p.lse_at + row];
             }
         }
@@ -125,12 +125,12 @@ fn backward_keys(@builtin(workgroup_id) wid: vec3<u32>,
         if (row < own.rows) {
             let at = ((own.first + row) * p.kv_heads + kv_head) * p.dim;
             if (tx < quads) {
-                dk[(p.dk_at + at) / 4u + tx] = grad_k[REPEAT];
-                dv[(p.dv_at + at) / 4u + tx] = grad_v[REPEAT];
+                dk[(p.dk_at + at) / 4u + tx] = as_dk(grad_k[REPEAT]);
+                dv[(p.dv_at + at) / 4u + tx] = as_dv(grad_v[REPEAT]);
             }
             if (tx + 16u < quads) {
-                dk[(p.dk_at + at) / 4u + tx + 16u] = grad_k[4u + REPEAT];
-                dv[(p.dv_at + at) / 4u + tx + 16u] = grad_v[4u + REPEAT];
+                dk[(p.dk_at + at) / 4u + tx + 16u] = as_dk(grad_k[4u + REPEAT]);
+                dv[(p.dv_at + at) / 4u + tx + 16u] = as_dv(grad_v[4u + REPEAT]);
             }
         }
     }

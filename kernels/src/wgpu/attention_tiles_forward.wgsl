@@ -81,10 +81,10 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
             let at = (own.first + row) * p.heads + head;
             let to = (p.out_at + at * p.dim) / 4u + tx;
             if (tx < quads) {
-                out[to] = o[REPEAT] / sum[REPEAT];
+                out[to] = as_out(o[REPEAT] / sum[REPEAT]);
             }
             if (tx + 16u < quads) {
-                out[to + 16u] = o[4u + REPEAT] / sum[REPEAT];
+                out[to + 16u] = as_out(o[4u + REPEAT] / sum[REPEAT]);
             }
             if (tx == 0u) {
                 lse[p.lse_at + at] = most[REPEAT] + ln_(sum[REPEAT]);

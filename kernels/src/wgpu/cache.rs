@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use super::adapters::AdapterReport;
 
 /// All kernels' texts: other texts, another file.
-const SOURCES: [&str; 27] = [
+const SOURCES: [&str; 28] = [
     include_str!("common.wgsl"),
+    include_str!("half.wgsl"),
     include_str!("reduce.wgsl"),
     include_str!("reduce_subgroups.wgsl"),
     include_str!("adamw.wgsl"),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use paddock_core::error::{Error, Result};
 
+use super::activations::Activations;
 use super::adapters::{AdapterReport, adapters, choose, report};
 use super::cache::Cache;
 use super::pipeline::{Key, Pipeline};
@@ -47,6 +48,7 @@ pub struct Gpu {
     pub(super) subgroup: u32,
     pub(super) name: String,
     tier: Tier,
+    activations: Activations,
     trouble: Trouble,
     compiled: Mutex<Compiled>,
     cache: Option<Cache>,
@@ -82,12 +84,14 @@ impl Gpu {
         tier: Tier,
         options: &Options,
     ) -> Result<Arc<Gpu>> {
+        let activations =
+            Activations::choose(options.precision, report.half_activations, &report.name)?;
         let keeps = report.keeps_compiled && options.kernel_cache.is_some();
         let cache = if keeps { wgpu::Features::PIPELINE_CACHE } else { wgpu::Features::empty() };
         let desc = wgpu::DeviceDescriptor {
             label: Some("paddock"),
             required_limits: adapter.limits(),
-            required_features: tier.features() | cache,
+            required_features: tier.features() | activations.features() | cache,
             experimental_features: trusted::experiments(tier),
             ..Default::default()
         };
@@ -119,8 +123,9 @@ impl Gpu {
             subgroup: report.subgroup,
             max_workgroup_bytes: report.max_workgroup_bytes,
             max_groups: device.limits().max_compute_workgroups_per_dimension,
-            name: format!("wgpu {} ({}, {tier})", report.name, report.api),
+            name: format!("wgpu {} ({}, {tier}{activations})", report.name, report.api),
             tier,
+            activations,
             device,
             queue,
             trouble,
@@ -130,7 +135,7 @@ impl Gpu {
         }))
     }
 
-    /// The device's name: "wgpu llvmpipe (vulkan, plain)".
+    /// The device's name: "wgpu llvmpipe (vulkan, plain)", "wgpu llvmpipe (vulkan, plain, activations in f16)".
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -138,6 +143,11 @@ impl Gpu {
     /// Which kernels it runs.
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// What it keeps activations in.
+    pub fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Gives the device back, as a reset of its driver would: everything after this fails in words.
@@ -163,7 +173,8 @@ impl Gpu {
         self.tell(&compiled, true);
         let start = Instant::now();
         let cache = self.cache.as_ref().map(Cache::pipelines);
-        let made = Arc::new(Pipeline::compile(&self.device, key, self.tier, cache));
+        let made =
+            Arc::new(Pipeline::compile(&self.device, key, (self.tier, self.activations), cache));
         compiled.pipelines.insert(key.clone(), made.clone());
         compiled.spent += start.elapsed();
         self.tell(&compiled, false);

@@ -68,12 +68,12 @@ fn mask(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
                 let at = own * p.dim + c;
                 var y = 0.0;
                 if (p.add == 1u) {
-                    y = out[p.out_at + at];
+                    y = f32(out[p.out_at + at]);
                 }
                 if (words[j] >= p.least) {
-                    y = y + p.scale * inp[p.inp_at + at];
+                    y = y + p.scale * f32(inp[p.inp_at + at]);
                 }
-                out[p.out_at + at] = y;
+                out[p.out_at + at] = as_out(y);
             }
         }
     }

@@ -19,7 +19,7 @@ fn fill(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         @builtin(local_invocation_index) t: u32) {
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
-        dst[p.dst_at + i] = p.scale;
+        dst[p.dst_at + i] = as_dst(p.scale);
     }
 }
 
@@ -28,7 +28,7 @@ fn copy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         @builtin(local_invocation_index) t: u32) {
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
-        dst[p.dst_at + i] = a[p.a_at + i];
+        dst[p.dst_at + i] = as_dst(f32(a[p.a_at + i]));
     }
 }
 
@@ -37,7 +37,7 @@ fn add(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: v
        @builtin(local_invocation_index) t: u32) {
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
-        dst[p.dst_at + i] = a[p.a_at + i] + b[p.b_at + i];
+        dst[p.dst_at + i] = as_dst(f32(a[p.a_at + i]) + f32(b[p.b_at + i]));
     }
 }
 
@@ -46,7 +46,7 @@ fn accumulate(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) gr
               @builtin(local_invocation_index) t: u32) {
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
-        dst[p.dst_at + i] = dst[p.dst_at + i] + p.scale * a[p.a_at + i];
+        dst[p.dst_at + i] = as_dst(f32(dst[p.dst_at + i]) + p.scale * f32(a[p.a_at + i]));
     }
 }
 
@@ -57,7 +57,7 @@ fn gather_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) g
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
         let row = batch[p.table + (i / p.dim) * p.stride];
-        dst[p.dst_at + i] = a[p.a_at + row * p.dim + i % p.dim];
+        dst[p.dst_at + i] = as_dst(f32(a[p.a_at + row * p.dim + i % p.dim]));
     }
 }
 
@@ -69,7 +69,7 @@ fn scatter_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) 
     if (i < p.len) {
         let row = batch[p.table + (i / p.dim) * p.stride];
         let to = p.dst_at + row * p.dim + i % p.dim;
-        dst[to] = dst[to] + a[p.a_at + i];
+        dst[to] = as_dst(f32(dst[to]) + f32(a[p.a_at + i]));
     }
 }
 
@@ -80,7 +80,7 @@ fn put_rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
         let row = batch[p.table + (i / p.dim) * p.stride];
-        dst[p.dst_at + row * p.dim + i % p.dim] = a[p.a_at + i];
+        dst[p.dst_at + row * p.dim + i % p.dim] = as_dst(f32(a[p.a_at + i]));
     }
 }
 
@@ -94,12 +94,12 @@ fn squares(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     }
     var sum = 0.0;
     for (var i = piece * GROUP + t; i < p.len; i = i + p.dim * GROUP) {
-        let x = a[p.a_at + i];
+        let x = f32(a[p.a_at + i]);
         sum = sum + x * x;
     }
     let total = sum_all(sum, t);
     if (t == 0u) {
-        dst[p.dst_at + piece] = total;
+        dst[p.dst_at + piece] = as_dst(total);
     }
 }
 
@@ -109,14 +109,14 @@ fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups:
          @builtin(local_invocation_index) t: u32) {
     var x = 0.0;
     if (t < p.len) {
-        x = a[p.a_at + t];
+        x = f32(a[p.a_at + t]);
     }
     let sum = sum_all(x, t);
     if (t == 0u) {
         var y = sum;
         if (p.dim == 1u) {
-            y = dst[p.dst_at] + y;
+            y = f32(dst[p.dst_at]) + y;
         }
-        dst[p.dst_at] = y;
+        dst[p.dst_at] = as_dst(y);
     }
 }

@@ -26,7 +26,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         let token = batch[p.tokens + i / p.dim];
         if (token >= p.first_row && token - p.first_row < p.part_rows) {
             let at = (token - p.first_row) * p.dim + i % p.dim;
-            out[p.out_at + i] = weight_at(p.w_at + at);
+            out[p.out_at + i] = as_out(weight_at(p.w_at + at));
         }
     }
 }
@@ -42,10 +42,10 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
         let first = batch[p.firsts + distinct];
         let last = batch[p.firsts + distinct + 1u];
         let to = p.out_at + batch[p.tokens + batch[p.order + first]] * p.dim + c;
-        var sum = out[to];
+        var sum = f32(out[to]);
         for (var o = first; o < last; o = o + 1u) {
-            sum = sum + dout[p.dout_at + batch[p.order + o] * p.dim + c];
+            sum = sum + f32(dout[p.dout_at + batch[p.order + o] * p.dim + c]);
         }
-        out[to] = sum;
+        out[to] = as_out(sum);
     }
 }

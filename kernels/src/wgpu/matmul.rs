@@ -72,6 +72,9 @@ const FASTER: u64 = 4;
 /// Stands for an exponent that is yet to be found on the device.
 const UNKNOWN: u32 = 256;
 
+/// The exponent of numbers that are f16 already: they are multiplied by 1.
+const NARROW: u32 = 141;
+
 /// out (m,n) = alpha · A (m,k) · B (k,n), with where each begins and how it is stored.
 pub(super) struct Product {
     pub(super) a: (Place, u32),
@@ -208,23 +211,37 @@ impl Wgpu<'_> {
     }
 
     /// A product by matrix instructions: operands are multiplied by powers of two that bring their largest
-    /// numbers near the end of what f16 holds, and rounded to f16.
+    /// numbers near the end of what f16 holds, and rounded to f16. Those that are f16 pass as they are.
     fn run_cooperative(&mut self, x: &Product) -> Result<()> {
-        self.run_range(x.whole.0, 0)?;
-        if let (None, Some(b)) = (x.exponent, x.whole.1) {
-            self.run_range(b, PARTIALS as u32)?;
-        }
-        let exponent = x.exponent.unwrap_or(UNKNOWN);
+        let exponent_a = self.exponent_of(x.whole.0, 0)?;
+        let exponent = match (x.exponent, x.whole.1) {
+            (None, Some(b)) => self.exponent_of(b, PARTIALS as u32)?,
+            (known, _) => known.unwrap_or(UNKNOWN),
+        };
         let (rows, cols) = (8 * self.gpu.tile_edge, 16 * self.gpu.tile_edge);
         self.launch(&Launch {
             kernel: COOPERATIVE,
             operands: &[("out", x.out.0), ("a", x.a.0), ("ranges", Place::Partials)],
             weight: x.b.0,
             tile: Tile { edge: self.gpu.tile_edge, ..x.tile(1, self.gpu.subgroup) },
-            params: &x.params(x.out.1, [exponent, 0]),
+            params: &x.params(x.out.1, [exponent, exponent_a]),
             groups: u64::from(x.m.div_ceil(rows)) * u64::from(x.n.div_ceil(cols)),
             cost: 2 * u64::from(rows) * u64::from(cols) * u64::from(x.k) / FASTER,
         })
+    }
+
+    /// Whether a slot's numbers are f16.
+    pub(super) fn is_narrow(&self, slot: Slot) -> bool {
+        self.memory.bytes_of(slot.region) == 2
+    }
+
+    /// The largest exponent of a slot, if that needs no looking for.
+    fn exponent_of(&mut self, slot: Slot, to: u32) -> Result<u32> {
+        if self.is_narrow(slot) {
+            return Ok(NARROW);
+        }
+        self.run_range(slot, to)?;
+        Ok(UNKNOWN)
     }
 
     /// The largest exponent in each of 256 parts of a slot; nothing to do if those are there from the product before.

@@ -44,7 +44,7 @@ var<workgroup> tile_b: array<vec4<f32>, DEPTH * STEP_B>;
 
 fn a_at(row: u32, k: u32, end: u32) -> f32 {
     if (row < p.m && k < end) {
-        return a[p.a_at + row * p.a_row + k * p.a_col];
+        return f32(a[p.a_at + row * p.a_row + k * p.a_col]);
     }
     return 0.0;
 }
@@ -85,9 +85,9 @@ fn put(slice: u32, row: u32, col: u32, sum: f32) {
         let at = p.out_at + (slice * p.m + row) * p.out_row + col;
         var y = p.alpha * sum;
         if (p.add == 1u) {
-            y = out[at] + y;
+            y = f32(out[at]) + y;
         }
-        out[at] = y;
+        out[at] = as_out(y);
     }
 }
 

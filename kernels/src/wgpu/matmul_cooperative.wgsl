@@ -2,7 +2,7 @@
 // subgroup multiplies together. Operands are rounded to f16 on their way into workgroup memory, sums are f32.
 // f16 holds little below 2^-14 and nothing above 2^16, so each operand is first multiplied by the power of
 // two that brings its largest number (matmul_range.wgsl) between 2^14 and 2^15, and the result is divided by
-// both.
+// both. What already is f16 passes as it is.
 //
 // TILE, the edge of the device's tiles, is 16 or 8, LANES the threads of its subgroups. Sixteen subgroups of 4 x 2
 // tiles compute ROWS rows and COLUMNS columns from slices of two tiles along K. While one slice is multiplied, the
@@ -29,6 +29,8 @@ struct P {
     add: u32,
     // B's largest exponent; 256: the largest of the second half of the ranges.
     exponent: u32,
+    // A's; 256: the largest of the first half.
+    exponent_a: u32,
 }
 
 const LANES: u32 = WY;
@@ -106,6 +108,14 @@ fn scale_for(exponent: u32) -> vec2<f32> {
     return bitcast<vec2<f32>>(vec2<u32>(biased << 23u, (254u - biased) << 23u));
 }
 
+// A quad of A on its way into a tile.
+fn for_tile(scale: f32, x: a_t) -> vec4<f16> {
+    if (A_IS_F16) {
+        return vec4<f16>(x);
+    }
+    return vec4<f16>(scale * vec4<f32>(x));
+}
+
 // Where in workgroup memory a tile begins.
 fn place_a(row: u32, k: u32) -> u32 {
     return select(k * STEP_A + row / 4u, row * STEP_A + k / 4u, A_K_FAST);
@@ -115,6 +125,7 @@ fn place_b(col: u32, k: u32) -> u32 {
     return select(k * STEP_B + col / 4u, col * STEP_B + k / 4u, B_K_FAST);
 }
 
+//: where out is f32
 // What a tile of sums is added to.
 fn before(at: u32, pitch: u32) -> TileC {
     if (p.add == 1u) {
@@ -122,8 +133,10 @@ fn before(at: u32, pitch: u32) -> TileC {
     }
     return TileC();
 }
+//: everywhere
 
-// What of a subgroup's tile in `sums` lies within out, where a workgroup's tiles reach beyond its edge.
+// What of a subgroup's tile in `sums` lies within out, where a workgroup's tiles reach beyond its edge or have to be
+// rounded.
 fn put(own: u32, lane: u32, row: u32, col: u32, by: vec2<f32>) {
     for (var i = lane; i < TILE_QUADS; i = i + LANES) {
         let r = row + i / ROW_QUADS;
@@ -132,9 +145,9 @@ fn put(own: u32, lane: u32, row: u32, col: u32, by: vec2<f32>) {
             let at = (p.out_at + r * p.out_row + c) / 4u;
             var y = by.x * sums[own * TILE_QUADS + i] * by.y;
             if (p.add == 1u) {
-                y = out[at] + y;
+                y = vec4<f32>(out[at]) + y;
             }
-            out[at] = y;
+            out[at] = as_out(y);
         }
     }
 }
@@ -144,7 +157,7 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
            @builtin(subgroup_id) own: u32, @builtin(subgroup_invocation_id) lane: u32,
            @builtin(local_invocation_index) t: u32) {
     let first = corner(group_index(wid, groups));
-    let scale_a = scale_for(largest_of(0u, t));
+    let scale_a = scale_for(select(p.exponent_a, largest_of(0u, t), p.exponent_a == 256u));
     let scale_b = scale_for(select(p.exponent, largest_of(256u, t), p.exponent == 256u));
     let own_row = 4u * TILE * (own / 8u);
     let own_col = 2u * TILE * (own % 8u);
@@ -153,7 +166,7 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     //: repeat 4
     let quad_a_REPEAT = quad(t + REPEAT * GROUP, A_K_FAST, ROWS, STEP_A);
     var at_a_REPEAT = place(quad_a_REPEAT, A_K_FAST, p.a_at, first.x, p.m, p.a_row, p.a_col);
-    var next_a_REPEAT = vec4<f32>();
+    var next_a_REPEAT = a_t();
     //: end
     //: repeat 2
     var c0_REPEAT = TileC();
@@ -170,7 +183,7 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     for (var k = 0u; k < p.k + DEPTH; k = k + DEPTH) {
         //: repeat 4
         if (REPEAT < LOADS_A) {
-            tile_a[quad_a_REPEAT.slot] = vec4<f16>(scale_a.x * next_a_REPEAT);
+            tile_a[quad_a_REPEAT.slot] = for_tile(scale_a.x, next_a_REPEAT);
         }
         //: end
         //: repeat 8
@@ -181,7 +194,7 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         workgroupBarrier();
         //: repeat 4
         if (REPEAT < LOADS_A) {
-            next_a_REPEAT = vec4<f32>();
+            next_a_REPEAT = a_t();
             if (k + quad_a_REPEAT.k < p.k) {
                 next_a_REPEAT = a[at_a_REPEAT];
             }
@@ -228,6 +241,7 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     let row = first.x + own_row;
     let col = first.y + own_col;
     let pitch = p.out_row / 4u;
+    //: where out is f32
     if (first.x + ROWS <= p.m && first.y + COLUMNS <= p.n) {
         // All of it lies within out: straight to memory.
         //: repeat 2
@@ -247,7 +261,9 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
             coopStoreT(y3, &out[to3], pitch);
         }
         //: end
-    } else {
+    } else
+    //: everywhere
+    {
         let to = own * TILE_QUADS;
         //: repeat 2
         coopStoreT(c0_REPEAT, &sums[to], ROW_QUADS);

@@ -61,7 +61,7 @@ fn quad_a(start: vec4<u32>, k: u32) -> vec4<f32> {
         return vec4<f32>(0.0);
     }
     let i = start + k * p.a_col;
-    return vec4<f32>(a[i.x], a[i.y], a[i.z], a[i.w]);
+    return vec4<f32>(f32(a[i.x]), f32(a[i.y]), f32(a[i.z]), f32(a[i.w]));
 }
 
 fn quad_b(start: vec4<u32>, k: u32) -> vec4<f32> {
@@ -77,9 +77,9 @@ fn put(row: u32, col: u32, sum: f32) {
         let at = p.out_at + row * p.out_row + col;
         var y = p.alpha * sum;
         if (p.add == 1u) {
-            y = out[at] + y;
+            y = f32(out[at]) + y;
         }
-        out[at] = y;
+        out[at] = as_out(y);
     }
 }
 

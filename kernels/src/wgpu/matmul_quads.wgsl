@@ -99,9 +99,9 @@ fn put(row: u32, col: u32, sums: vec4<f32>) {
         let at = (p.out_at + row * p.out_row + col) / 4u;
         var y = p.alpha * sums;
         if (p.add == 1u) {
-            y = out[at] + y;
+            y = vec4<f32>(out[at]) + y;
         }
-        out[at] = y;
+        out[at] = as_out(y);
     }
 }
 
@@ -155,10 +155,10 @@ fn product(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         next_b0 = vec4<f32>(0.0);
         next_b1 = vec4<f32>(0.0);
         if (k + a0.k < p.k) {
-            next_a0 = a[a0.quad + moved_a];
+            next_a0 = vec4<f32>(a[a0.quad + moved_a]);
         }
         if (k + a1.k < p.k) {
-            next_a1 = a[a1.quad + moved_a];
+            next_a1 = vec4<f32>(a[a1.quad + moved_a]);
         }
         if (k + b0.k < p.k) {
             next_b0 = weight_quad(b0.quad + moved_b);

@@ -22,7 +22,7 @@ fn range(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups:
     // Eight loads at a time are under way; beyond the end it is the last quad once more.
     for (var i = piece * GROUP + t; i < p.len / 4u; i = i + 8u * PIECES * GROUP) {
         //: repeat 8
-        let x_REPEAT = a[p.a_at / 4u + min(i + REPEAT * PIECES * GROUP, p.len / 4u - 1u)];
+        let x_REPEAT = vec4<f32>(a[p.a_at / 4u + min(i + REPEAT * PIECES * GROUP, p.len / 4u - 1u)]);
         //: end
         //: repeat 8
         most = max(most, bitcast<vec4<u32>>(x_REPEAT) & vec4<u32>(0x7fffffffu));

@@ -35,7 +35,7 @@ fn sum(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: v
     y = p.alpha * y;
     let at = p.out_at + i / p.n * p.out_row + i % p.n;
     if (p.add == 1u) {
-        y = out[at] + y;
+        y = f32(out[at]) + y;
     }
-    out[at] = y;
+    out[at] = as_out(y);
 }

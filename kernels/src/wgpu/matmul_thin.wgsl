@@ -55,7 +55,7 @@ fn across(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
     let at_REPEAT = (p.big_at + min(first + row_REPEAT, p.rows - 1u) * p.big_row) / 4u + lane;
     var x_REPEAT = vec4<f32>();
     if (slice * p.slice + 4u * lane < end) {
-        x_REPEAT = big[at_REPEAT + slice * p.slice / 4u];
+        x_REPEAT = vec4<f32>(big[at_REPEAT + slice * p.slice / 4u]);
     }
     //: end
     for (var k = slice * p.slice; k < end; k = k + 64u) {
@@ -64,7 +64,7 @@ fn across(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
         tile[row_REPEAT * PITCH + lane] = x_REPEAT;
         x_REPEAT = vec4<f32>();
         if (k + 64u + 4u * lane < end) {
-            x_REPEAT = big[at_REPEAT + (k + 64u) / 4u];
+            x_REPEAT = vec4<f32>(big[at_REPEAT + (k + 64u) / 4u]);
         }
         //: end
         for (var i = t; i < 16u * RANK; i = i + GROUP) {
@@ -105,10 +105,10 @@ fn across(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
     if (row < p.rows) {
         let to = (slice * p.rows + row) * RANK_QUADS + t % 4u;
         if (t % 4u < RANK_QUADS) {
-            out[to] = sum0;
+            out[to] = as_out(sum0);
         }
         if (t % 4u + 4u < RANK_QUADS) {
-            out[to + 4u] = sum1;
+            out[to + 4u] = as_out(sum1);
         }
     }
 }
@@ -119,7 +119,7 @@ fn stage(first: u32, end: u32, t: u32) {
     for (var i = t; i < 64u * RANK_QUADS; i = i + GROUP) {
         factors[i] = vec4<f32>();
         if (first + i / RANK_QUADS < end) {
-            factors[i] = thin[p.thin_at / 4u + first * RANK_QUADS + i];
+            factors[i] = vec4<f32>(thin[p.thin_at / 4u + first * RANK_QUADS + i]);
         }
     }
     workgroupBarrier();
@@ -155,7 +155,7 @@ fn down(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         for (var row = 0u; row < min(64u, end - first); row = row + 8u) {
             // Rows beyond the end meet factors of 0.
             //: repeat 8
-            let x_REPEAT = big[at + min(first + row + REPEAT, end - 1u) * (p.big_row / 4u)];
+            let x_REPEAT = vec4<f32>(big[at + min(first + row + REPEAT, end - 1u) * (p.big_row / 4u)]);
             //: end
             //: repeat 8
             add_row(&acc, row + REPEAT, x_REPEAT);
@@ -173,16 +173,16 @@ fn down(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
             let s2 = acc[4u * REPEAT + 2u];
             let s3 = acc[4u * REPEAT + 3u];
             let to = (slice * p.columns + 4u * column) * RANK_QUADS + REPEAT;
-            out[to] = vec4<f32>(s0.x, s1.x, s2.x, s3.x);
-            out[to + RANK_QUADS] = vec4<f32>(s0.y, s1.y, s2.y, s3.y);
-            out[to + 2u * RANK_QUADS] = vec4<f32>(s0.z, s1.z, s2.z, s3.z);
-            out[to + 3u * RANK_QUADS] = vec4<f32>(s0.w, s1.w, s2.w, s3.w);
+            out[to] = as_out(vec4<f32>(s0.x, s1.x, s2.x, s3.x));
+            out[to + RANK_QUADS] = as_out(vec4<f32>(s0.y, s1.y, s2.y, s3.y));
+            out[to + 2u * RANK_QUADS] = as_out(vec4<f32>(s0.z, s1.z, s2.z, s3.z));
+            out[to + 3u * RANK_QUADS] = as_out(vec4<f32>(s0.w, s1.w, s2.w, s3.w));
         }
         //: end
     } else {
         //: repeat 32
         if (REPEAT < RANK) {
-            out[(slice * RANK + REPEAT) * quads + column] = acc[REPEAT];
+            out[(slice * RANK + REPEAT) * quads + column] = as_out(acc[REPEAT]);
         }
         //: end
     }
@@ -243,13 +243,13 @@ fn wide(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
             let at_REPEAT = (p.big_at + min(first + row + REPEAT, end - 1u) * p.big_row) / 4u + c;
             var y_REPEAT = vec4<f32>();
             if (p.add == 1u) {
-                y_REPEAT = out[at_REPEAT];
+                y_REPEAT = vec4<f32>(out[at_REPEAT]);
             }
             //: end
             //: repeat 4
             y_REPEAT = fma(vec4<f32>(p.alpha), of_row(&b, row + REPEAT), y_REPEAT);
             if (column < quads && first + row + REPEAT < end) {
-                out[at_REPEAT] = y_REPEAT;
+                out[at_REPEAT] = as_out(y_REPEAT);
             }
             //: end
         }

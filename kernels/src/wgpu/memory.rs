@@ -5,6 +5,7 @@ use paddock_core::plan::RegionSizes;
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, Weight, Weights};
 
+use super::activations::Activations;
 use super::device::Gpu;
 use super::tier::Tier;
 
@@ -71,24 +72,22 @@ pub struct Part {
 
 /// All buffers of one back-end.
 pub struct Memory {
+    activations: Activations,
     regions: [Option<wgpu::Buffer>; 10],
     lens: [u64; 10],
     /// Parts of each frozen tensor, empty before its first use.
     frozen: Vec<Vec<Part>>,
     /// What downloads go through, as large as the largest so far.
-    staging: Option<wgpu::Buffer>,
+    pub(super) staging: Option<wgpu::Buffer>,
     max_binding_bytes: u64,
     max_buffer_bytes: u64,
 }
 
-/// Elements at which a binding may begin: 256 bytes.
-const ALIGNED: u64 = 64;
+/// Where a binding may begin: at multiples of so many bytes.
+const ALIGNED_BYTES: u64 = 256;
 
-/// Bytes that one download moves at most.
-const STAGING_BYTES: u64 = 16 << 20;
-
-/// Bytes handed to the driver in one piece when weights are uploaded.
-const UPLOAD_BYTES: usize = 32 << 20;
+/// Bytes handed to the driver in one piece.
+pub(super) const UPLOAD_BYTES: usize = 32 << 20;
 
 const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_DST)
@@ -98,6 +97,7 @@ impl Memory {
     /// Empty memory; `max_binding_bytes` decides how tensors are cut.
     pub fn new(gpu: &Gpu, tensors: usize, max_binding_bytes: u64) -> Memory {
         let mut memory = Memory {
+            activations: gpu.activations(),
             regions: Default::default(),
             lens: [0; 10],
             frozen: vec![Vec::new(); tensors],
@@ -115,7 +115,7 @@ impl Memory {
     /// Gives every region its buffer, zeroed by the driver. One larger than the device's buffers is refused.
     pub fn reserve(&mut self, gpu: &Gpu, sizes: &RegionSizes) -> Result<()> {
         for region in Region::ALL {
-            let bytes = 4 * sizes.len(region);
+            let bytes = self.bytes_of(region) * sizes.len(region);
             if bytes > self.max_buffer_bytes {
                 return Err(Error::Device(format!(
                     "the region {region:?} needs {} MiB, but a buffer on {} holds {} MiB at most; use a \
@@ -131,15 +131,25 @@ impl Memory {
             // The old buffer goes before the new one comes.
             self.regions[place.index()] = None;
             // Whole quads, for kernels that read four numbers at a time.
-            let bytes = 4 * sizes.len(region).max(4).next_multiple_of(4);
+            let bytes = self.bytes_of(region) * sizes.len(region).max(4).next_multiple_of(4);
             self.regions[place.index()] = Some(storage(gpu, &place.name(), bytes));
             self.lens[place.index()] = sizes.len(region);
         }
         gpu.check()
     }
 
+    /// Bytes of a region's element.
+    pub fn bytes_of(&self, region: Region) -> u64 {
+        self.activations.bytes(region)
+    }
+
+    /// Elements of a region that one binding holds.
+    fn bound(&self, region: Region) -> u64 {
+        self.max_binding_bytes / self.bytes_of(region)
+    }
+
     /// Refuses a slot that reaches beyond its region.
-    fn check_end(&self, slot: Slot) -> Result<()> {
+    pub(super) fn check_end(&self, slot: Slot) -> Result<()> {
         let len = self.lens[slot.region as usize];
         if slot.end() > len {
             return Err(Error::OutOfRegion { region: slot.region, end: slot.end(), len });
@@ -150,13 +160,12 @@ impl Memory {
     /// Refuses a slot that reaches beyond its region, or that no binding holds.
     pub fn check(&self, slot: Slot) -> Result<()> {
         self.check_end(slot)?;
-        let bound = self.max_binding_bytes / 4;
-        if slot.end() - self.window(slot) > bound {
+        if slot.end() - self.window(slot) > self.bound(slot.region) {
             return Err(Error::Device(format!(
                 "an operand of {} MiB does not fit the device's bindings of {} MiB; use a smaller \
                  --micro-batch-tokens, or --backend cpu",
-                slot.len >> 18,
-                bound >> 18
+                (self.bytes_of(slot.region) * slot.len) >> 20,
+                self.max_binding_bytes >> 20
             )));
         }
         Ok(())
@@ -165,15 +174,16 @@ impl Memory {
     /// The first element that is bound for a slot. A region that one binding holds is bound whole. Of a larger
     /// one, windows are bound that begin at multiples of half a binding, or where the slot begins.
     pub fn window(&self, slot: Slot) -> u64 {
-        let bound = self.max_binding_bytes / 4;
+        let bound = self.bound(slot.region);
         if self.lens[slot.region as usize] <= bound {
             return 0;
         }
         let first = slot.offset / (bound / 2) * (bound / 2);
-        if slot.end() <= first + bound { first } else { slot.offset / ALIGNED * ALIGNED }
+        let aligned = ALIGNED_BYTES / self.bytes_of(slot.region);
+        if slot.end() <= first + bound { first } else { slot.offset / aligned * aligned }
     }
 
-    /// Elements that every binding holds wherever they begin.
+    /// Elements that every binding holds wherever they begin, those of f32 too.
     pub fn longest_piece(&self) -> u64 {
         self.max_binding_bytes / 8
     }
@@ -182,7 +192,7 @@ impl Memory {
     pub fn binding(&self, place: Place) -> Result<wgpu::BufferBinding<'_>> {
         let buffer = self.buffer(place)?;
         let offset = match place {
-            Place::Region(_, first) => 4 * first,
+            Place::Region(region, first) => self.bytes_of(region) * first,
             Place::Partials | Place::Sums => 0,
         };
         let size = std::num::NonZero::new((buffer.size() - offset).min(self.max_binding_bytes));
@@ -242,74 +252,6 @@ impl Memory {
     /// The parts of a tensor that [`Memory::parts`] has uploaded.
     pub fn frozen(&self, handle: Weight) -> &[Part] {
         self.frozen.get(handle.0 as usize).map_or(&[], Vec::as_slice)
-    }
-
-    /// Writes f32 numbers to a slot, behind everything submitted before.
-    pub fn upload(&self, gpu: &Gpu, dst: Slot, data: &[f32]) -> Result<()> {
-        self.check_end(dst)?;
-        let buffer = self.buffer(Place::Region(dst.region, 0))?;
-        let data = &data[..data.len().min(dst.len as usize)];
-        for (i, piece) in data.chunks(UPLOAD_BYTES / 4).enumerate() {
-            let at = 4 * dst.offset + (i * UPLOAD_BYTES) as u64;
-            gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(piece));
-            gpu.queue.submit([]);
-        }
-        gpu.check()
-    }
-
-    /// Reads a slot, after everything submitted before has finished.
-    pub fn download(&mut self, gpu: &Gpu, src: Slot, data: &mut [f32]) -> Result<()> {
-        self.check_end(src)?;
-        let buffer = self.buffer(Place::Region(src.region, 0))?.clone();
-        let len = data.len().min(src.len as usize);
-        for (i, piece) in data[..len].chunks_mut(STAGING_BYTES as usize / 4).enumerate() {
-            let at = 4 * src.offset + i as u64 * STAGING_BYTES;
-            self.download_piece(gpu, &buffer, at, piece)?;
-        }
-        Ok(())
-    }
-
-    /// A buffer that the host can read, of at least `bytes`.
-    fn staging(&mut self, gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
-        if let Some(buffer) = self.staging.as_ref().filter(|b| b.size() >= bytes) {
-            return buffer.clone();
-        }
-        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("staging"),
-            size: bytes.next_power_of_two(),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        self.staging = Some(buffer.clone());
-        buffer
-    }
-
-    fn download_piece(
-        &mut self,
-        gpu: &Gpu,
-        buffer: &wgpu::Buffer,
-        at: u64,
-        data: &mut [f32],
-    ) -> Result<()> {
-        let bytes = size_of_val(data) as u64;
-        let staging = self.staging(gpu, bytes);
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, at, &staging, 0, bytes);
-        gpu.queue.submit([encoder.finish()]);
-        let (send, receive) = std::sync::mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            // The receiver lives until the answer has come.
-            let _ = send.send(result);
-        });
-        gpu.wait(None)?;
-        let failed =
-            |why: String| Error::Device(format!("reading back from {} failed: {why}", gpu.name));
-        receive.recv().map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
-        let view = staging.get_mapped_range(0..bytes).map_err(|e| failed(e.to_string()))?;
-        bytemuck::cast_slice_mut(data).copy_from_slice(&view);
-        drop(view);
-        staging.unmap();
-        gpu.check()
     }
 }
 

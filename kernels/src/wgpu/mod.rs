@@ -2,8 +2,8 @@
 //! 12 driver.
 //!
 //! * A region is one buffer, bound once; slots travel as offsets in a small block of parameters
-//!   ([`pipeline`]). All numbers on the device are f32; frozen weights keep their own element type and
-//!   are widened as they are read.
+//!   ([`pipeline`]). All numbers on the device are f32, or activations f16 on request ([`activations`]);
+//!   frozen weights keep their own element type and are widened as they are read.
 //! * Ops are recorded and submitted together ([`queue`]); `download` and `sync` wait. A lost device
 //!   or a refused command becomes an error there.
 //! * No two threads ever write one number and every sum has one order, so the same calls give the
@@ -23,6 +23,7 @@ use paddock_core::plan::{Capacity, RegionSizes};
 use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Mat, Weights};
 
+mod activations;
 mod adamw;
 mod adapters;
 mod attention;
@@ -42,9 +43,12 @@ mod rms_norm;
 mod rope;
 mod swiglu;
 mod tables;
+mod text;
 mod tier;
+mod transfer;
 mod trusted;
 
+pub use activations::Activations;
 pub use adapters::{AdapterReport, describe_adapters};
 pub use device::Gpu;
 pub use tier::Tier;
@@ -110,8 +114,12 @@ impl Backend for Wgpu<'_> {
         self.gpu.name()
     }
 
-    fn element_bytes(&self, _region: Region) -> u64 {
-        4
+    fn element_bytes(&self, region: Region) -> u64 {
+        self.memory.bytes_of(region)
+    }
+
+    fn has_narrow_range(&self) -> bool {
+        self.gpu.activations() == Activations::F16
     }
 
     fn scratch_len(&self, config: &Config, capacity: &Capacity) -> u64 {

@@ -26,7 +26,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     let start = row * p.dim;
     var square = 0.0;
     for (var j = t; j < p.dim; j = j + GROUP) {
-        let x = inp[p.inp_at + start + j];
+        let x = f32(inp[p.inp_at + start + j]);
         square = square + x * x;
     }
     let r = 1.0 / sqrt(sum_all(square, t) / f32(p.dim) + p.eps);
@@ -34,7 +34,8 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
         rstd[p.rstd_at + row] = r;
     }
     for (var j = t; j < p.dim; j = j + GROUP) {
-        out[p.out_at + start + j] = inp[p.inp_at + start + j] * r * weight_at(p.w_at + j);
+        let x = f32(inp[p.inp_at + start + j]);
+        out[p.out_at + start + j] = as_out(x * r * weight_at(p.w_at + j));
     }
 }
 
@@ -50,15 +51,15 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     let r = rstd[p.rstd_at + row];
     var part = 0.0;
     for (var j = t; j < p.dim; j = j + GROUP) {
-        let g = dout[p.dout_at + start + j] * weight_at(p.w_at + j);
-        part = part + g * inp[p.inp_at + start + j] * r;
+        let g = f32(dout[p.dout_at + start + j]) * weight_at(p.w_at + j);
+        part = part + g * f32(inp[p.inp_at + start + j]) * r;
     }
     let mean = sum_all(part, t) / f32(p.dim);
     for (var j = t; j < p.dim; j = j + GROUP) {
-        let g = dout[p.dout_at + start + j] * weight_at(p.w_at + j);
-        let normed = inp[p.inp_at + start + j] * r;
+        let g = f32(dout[p.dout_at + start + j]) * weight_at(p.w_at + j);
+        let normed = f32(inp[p.inp_at + start + j]) * r;
         let to = p.dinp_at + start + j;
-        dinp[to] = dinp[to] + r * (g - normed * mean);
+        dinp[to] = as_dinp(f32(dinp[to]) + r * (g - normed * mean));
     }
 }
 
@@ -73,7 +74,7 @@ fn backward_weight(@builtin(workgroup_id) wid: vec3<u32>,
     if (c < p.dim) {
         for (var row = t / 16u; row < p.rows; row = row + 16u) {
             let at = row * p.dim + c;
-            sum = sum + dout[p.dout_at + at] * (inp[p.inp_at + at] * rstd[p.rstd_at + row]);
+            sum = sum + f32(dout[p.dout_at + at]) * (f32(inp[p.inp_at + at]) * rstd[p.rstd_at + row]);
         }
     }
     reduced[t] = sum;
@@ -82,6 +83,6 @@ fn backward_weight(@builtin(workgroup_id) wid: vec3<u32>,
         for (var other = t + 16u; other < GROUP; other = other + 16u) {
             sum = sum + reduced[other];
         }
-        dweight[p.dweight_at + c] = dweight[p.dweight_at + c] + sum;
+        dweight[p.dweight_at + c] = as_dweight(f32(dweight[p.dweight_at + c]) + sum);
     }
 }

@@ -28,7 +28,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     //: repeat 8
     var x_REPEAT = vec4<f32>();
     if (REPEAT < WX && t + REPEAT * GROUP < p.dim / 4u) {
-        x_REPEAT = inp[p.inp_at / 4u + start + REPEAT * GROUP];
+        x_REPEAT = vec4<f32>(inp[p.inp_at / 4u + start + REPEAT * GROUP]);
     }
     square = square + dot(x_REPEAT, x_REPEAT);
     //: end
@@ -39,7 +39,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
     //: repeat 8
     if (REPEAT < WX && t + REPEAT * GROUP < p.dim / 4u) {
         let w = weight_quad(p.w_at / 4u + t + REPEAT * GROUP);
-        out[p.out_at / 4u + start + REPEAT * GROUP] = x_REPEAT * r * w;
+        out[p.out_at / 4u + start + REPEAT * GROUP] = as_out(x_REPEAT * r * w);
     }
     //: end
 }
@@ -60,8 +60,8 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     var n_REPEAT = vec4<f32>();
     if (REPEAT < WX && t + REPEAT * GROUP < p.dim / 4u) {
         let w = weight_quad(p.w_at / 4u + t + REPEAT * GROUP);
-        g_REPEAT = dout[p.dout_at / 4u + start + REPEAT * GROUP] * w;
-        n_REPEAT = inp[p.inp_at / 4u + start + REPEAT * GROUP] * r;
+        g_REPEAT = vec4<f32>(dout[p.dout_at / 4u + start + REPEAT * GROUP]) * w;
+        n_REPEAT = vec4<f32>(inp[p.inp_at / 4u + start + REPEAT * GROUP]) * r;
     }
     part = part + dot(g_REPEAT, n_REPEAT);
     //: end
@@ -69,7 +69,7 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
     //: repeat 8
     if (REPEAT < WX && t + REPEAT * GROUP < p.dim / 4u) {
         let to = p.dinp_at / 4u + start + REPEAT * GROUP;
-        dinp[to] = dinp[to] + r * (g_REPEAT - n_REPEAT * mean);
+        dinp[to] = as_dinp(vec4<f32>(dinp[to]) + r * (g_REPEAT - n_REPEAT * mean));
     }
     //: end
 }

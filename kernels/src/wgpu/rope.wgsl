@@ -24,9 +24,9 @@ fn rotate(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups
         let cosine = angle[angles];
         let sine = p.direction * angle[angles + p.half];
         let at = p.x_at + (i / p.half) * 2u * p.half + j;
-        let x0 = x[at];
-        let x1 = x[at + p.half];
-        x[at] = x0 * cosine - x1 * sine;
-        x[at + p.half] = x1 * cosine + x0 * sine;
+        let x0 = f32(x[at]);
+        let x1 = f32(x[at + p.half]);
+        x[at] = as_x(x0 * cosine - x1 * sine);
+        x[at + p.half] = as_x(x1 * cosine + x0 * sine);
     }
 }

@@ -21,8 +21,8 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) group
            @builtin(local_invocation_index) t: u32) {
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
-        let x = gate[p.gate_at + i];
-        out[p.out_at + i] = x * sigmoid(x) * up[p.up_at + i];
+        let x = f32(gate[p.gate_at + i]);
+        out[p.out_at + i] = as_out(x * sigmoid(x) * f32(up[p.up_at + i]));
     }
 }
 
@@ -32,10 +32,10 @@ fn backward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grou
             @builtin(local_invocation_index) t: u32) {
     let i = group_index(wid, groups) * GROUP + t;
     if (i < p.len) {
-        let x = gate[p.gate_at + i];
+        let x = f32(gate[p.gate_at + i]);
         let s = sigmoid(x);
-        let d = dout[p.dout_at + i];
-        dgate[p.dgate_at + i] = d * up[p.up_at + i] * s * (1.0 + x * (1.0 - s));
-        out[p.out_at + i] = d * x * s;
+        let d = f32(dout[p.dout_at + i]);
+        dgate[p.dgate_at + i] = as_dgate(d * f32(up[p.up_at + i]) * s * (1.0 + x * (1.0 - s)));
+        out[p.out_at + i] = as_out(d * x * s);
     }
 }

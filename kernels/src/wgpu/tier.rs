@@ -8,7 +8,7 @@ use paddock_core::error::{Error, Result};
 /// A set of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
-    /// f32 everywhere, nothing beyond WebGPU's guarantees.
+    /// Arithmetic in f32, nothing beyond WebGPU's guarantees (but f16 in memory, where that is asked for).
     Plain,
     /// Sums and maxima over a workgroup by subgroup instructions. On the one card where both were measured
     /// (an H200) it is slower than the plain tier, so it is taken on request only.

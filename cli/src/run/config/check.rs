@@ -60,13 +60,21 @@ impl RunConfig {
         }
     }
 
-    /// Types that only the CUDA back-end offers.
+    /// Types that only graphics cards offer, some of them the CUDA back-end alone.
     fn check_types(&self, found: &mut Found) {
         let cuda = self.backend == BackendChoice::Cuda;
-        if self.precision != Precision::Auto && !cuda {
-            let text = "precision is for NVIDIA cards; set backend = \"cuda\" beside it";
-            found.push(("precision", text.to_string()));
-        }
+        let text = match (self.precision, self.backend) {
+            (Precision::Auto, _) | (_, BackendChoice::Cuda) => None,
+            (Precision::F16, BackendChoice::Wgpu) => None,
+            (Precision::Bf16, BackendChoice::Wgpu) => Some(
+                "precision = \"bf16\" is for NVIDIA cards (backend = \"cuda\"); set precision = \"f16\", or \
+                 leave it out for f32",
+            ),
+            _ => Some(
+                "precision is for graphics cards; set backend = \"cuda\" (or \"wgpu\") beside it",
+            ),
+        };
+        found.extend(text.map(|text| ("precision", text.to_string())));
         if self.parameters == Parameters::F32 {
             return;
         }

@@ -107,11 +107,11 @@ choice! {
 }
 
 choice! {
-    /// What activations are kept in and multiplied in on an NVIDIA card.
+    /// What activations are kept in on a graphics card.
     Precision {
-        /// bf16 where the card has it, else f16.
+        /// With CUDA bf16 where the card has it, else f16; with wgpu f32.
         Auto = "auto",
-        /// bf16.
+        /// bf16, with CUDA alone.
         Bf16 = "bf16",
         /// f16, with a loss scale.
         F16 = "f16",

@@ -237,8 +237,8 @@ keys! {
     backend: BackendChoice = BackendChoice::Auto, ChangesResult;
     /// Which graphics card, by its number or a part of its name in core-cli doctor. Without it: the best.
     device: Option<String> = None, ChangesResult;
-    /// What an NVIDIA card keeps activations in: bf16, f16 (more digits, and a loss scale that keeps gradients in
-    /// range) or auto (bf16; f16 on cards that lack it).
+    /// What a graphics card keeps activations in: bf16 (with cuda alone), f16 (more digits, and a loss scale that
+    /// keeps gradients in range) or auto: with cuda bf16, or f16 on cards that lack it; with wgpu f32, twice the memory.
     precision: Precision = Precision::Auto, ChangesResult;
     /// What an NVIDIA card keeps trained parameters in with --method full: f32, or bf16 rounded at random (14
     /// bytes a parameter in all, not 18).
