@@ -38,8 +38,8 @@ struct Growing {
 
 impl Group<'_> {
     /// The answers to prompts of tokens, in their order. A prompt that does not fit gets an empty
-    /// answer with [`Stop::Context`]. `go_on` is asked after each group with the number of finished answers;
-    /// `None` if it said no.
+    /// answer with [`Stop::Context`]. `go_on` is asked after each token, and after each group, with the number of
+    /// answers in finished groups; `None` if it said no.
     pub fn answers(
         &mut self,
         prompts: &[&[u32]],
@@ -50,9 +50,9 @@ impl Group<'_> {
         let mut from = 0;
         while from < prompts.len() {
             let to = self.group_end(prompts, from);
-            self.group(prompts, from..to, &mut answers)?;
+            let whole = self.group(prompts, from..to, &mut answers, &mut || go_on(from))?;
             from = to;
-            if !go_on(from) {
+            if !whole || !go_on(from) {
                 return Ok(None);
             }
         }
@@ -76,16 +76,21 @@ impl Group<'_> {
         to
     }
 
+    /// Answers the prompts of a range together; whether `go_on` let it come to its end.
     fn group(
         &mut self,
         prompts: &[&[u32]],
         range: std::ops::Range<usize>,
         answers: &mut [Answer],
-    ) -> anyhow::Result<()> {
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> anyhow::Result<bool> {
         let mut cache = Cache::new(self.plan.capacity.cache_rows);
         let mut growing = Vec::new();
         let mut next: Vec<Vec<f32>> = Vec::new();
         for index in range {
+            if !go_on() {
+                return Ok(false);
+            }
             let room = self.room(prompts[index]);
             let limit = room.saturating_sub(prompts[index].len() as u64);
             if prompts[index].is_empty() || limit == 0 || room > self.plan.capacity.cache_rows {
@@ -97,6 +102,9 @@ impl Group<'_> {
             growing.push(Growing { index, node, tokens: Vec::new(), limit });
         }
         while !growing.is_empty() {
+            if !go_on() {
+                return Ok(false);
+            }
             growing = self.grow(growing, next, answers)?;
             let new: Vec<(NodeId, &[u32])> =
                 growing.iter().map(|g| (g.node, &g.tokens[g.tokens.len() - 1..])).collect();
@@ -105,7 +113,7 @@ impl Group<'_> {
                 false => extend(self.b, self.model, self.plan, &mut cache, &new)?,
             };
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Appends a token to each; ended ones are written to `answers` and left out.

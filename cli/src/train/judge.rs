@@ -60,7 +60,7 @@ pub fn has_wishes(session: &Session<'_>) -> bool {
     session.setup.test.iter().any(|row| !row.wishes.is_empty())
 }
 
-/// Judges the model as it is, or without its adapter. `None` if `go_on` said no.
+/// Judges the model as it is, or without its adapter. `None` if `go_on`, asked between batches and tokens, said no.
 pub fn judge(
     session: &mut Session<'_>,
     base: bool,
@@ -72,6 +72,9 @@ pub fn judge(
     let examples: Vec<&Example> = setup.test.iter().map(|row| &row.example).collect();
     let (mut nll, mut tokens) = (0.0, 0);
     for (_, batch) in batches(&examples, &session.limits(), &model.config)? {
+        if !go_on(0) {
+            return Ok(None);
+        }
         let found = evaluate(&mut *session.b, model, &session.plan, &batch)?;
         nll += found.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
         tokens += found.nll.len();

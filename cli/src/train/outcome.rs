@@ -100,7 +100,7 @@ pub struct Before {
 pub fn finish(
     session: &mut Session<'_>,
     mut out: Outlets<'_, '_>,
-    reason: Reason,
+    mut reason: Reason,
     mut facts: Facts,
     before: &Before,
     file: &RunFile,
@@ -127,14 +127,14 @@ pub fn finish(
         for sample in &list {
             out.listener.event(&Event::Sample(sample.clone()))?;
         }
-        if let Some(base) = &before.judged
-            && let Some(tuned) = judge::judge(session, false, &mut |_| true)?
-        {
-            let both = judge::compared(session, base, &tuned);
-            facts.judged = Some((both.base.value, both.tuned.value));
-            out.listener.event(&Event::Judged(both.clone()))?;
-            judged = Some(both);
+        judged = judge_tuned(session, &mut out, before.judged.as_ref())?;
+        facts.judged = judged.as_ref().map(|both| (both.base.value, both.tuned.value));
+        // What is not judged yet is judged by --resume.
+        if signals.stop_requested() {
+            reason = Reason::Interrupted;
         }
+    }
+    if reason != Reason::Interrupted {
         let mut details = Map::new();
         details.insert("loss_before".into(), json!(facts.before));
         details.insert("loss_best".into(), json!(facts.best));
@@ -166,6 +166,21 @@ pub fn finish(
     ending.write(out.storage, &out.folder.ending())?;
     out.listener.event(&Event::Done(done))?;
     Ok(Ended { reason, folder: path })
+}
+
+/// The tuned model beside the model before; `None` if a signal came, or nothing is judged.
+fn judge_tuned(
+    session: &mut Session<'_>,
+    out: &mut Outlets<'_, '_>,
+    base: Option<&Judgement>,
+) -> anyhow::Result<Option<Judged>> {
+    let (Some(base), signals) = (base, out.signals) else { return Ok(None) };
+    let Some(tuned) = judge::judge(session, false, &mut |_| !signals.stop_requested())? else {
+        return Ok(None);
+    };
+    let both = judge::compared(session, base, &tuned);
+    out.listener.event(&Event::Judged(both.clone()))?;
+    Ok(Some(both))
 }
 
 /// Each time the run went back, from its metrics, into its record.

@@ -1,7 +1,7 @@
 //! Real processes, killed and interrupted at random times. PADDOCK_KILLS says how often (see tests/scripts/soak).
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use paddock_cli::run::checkpoint::latest_good;
@@ -97,18 +97,8 @@ fn f47_signals_at_random_times_save_within_twenty_seconds() {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_micros(random.below(0, number, 150_000)));
-        let mut kill = Command::new("kill");
-        kill.args([&format!("-{signal}"), &child.id().to_string()]);
-        assert!(kill.status().expect("kill").success());
-        let sent = Instant::now();
-        let status = loop {
-            match child.try_wait().expect("a child") {
-                Some(status) => break status,
-                None if sent.elapsed() > PATIENCE => panic!("SIG{signal}: not ended in time"),
-                None => std::thread::sleep(Duration::from_millis(2)),
-            }
-        };
-        slowest = slowest.max(sent.elapsed());
+        let (status, took) = signalled(&mut child, signal);
+        slowest = slowest.max(took);
         assert_eq!(status.code(), Some(130), "SIG{signal} number {number}");
         let dir = desk.path("run/checkpoints");
         let search = latest_good(&RealStorage, &dir).expect("checkpoints");
@@ -119,6 +109,39 @@ fn f47_signals_at_random_times_save_within_twenty_seconds() {
     println!(
         "{signals} signals: a verified checkpoint and exit code 130, the slowest after {slowest:?}"
     );
+}
+
+/// Sends a signal; how the process ended, and after how long.
+fn signalled(child: &mut Child, signal: &str) -> (ExitStatus, Duration) {
+    let mut kill = Command::new("kill");
+    kill.args([&format!("-{signal}"), &child.id().to_string()]);
+    assert!(kill.status().expect("kill").success());
+    let sent = Instant::now();
+    loop {
+        match child.try_wait().expect("a child") {
+            Some(status) => return (status, sent.elapsed()),
+            None if sent.elapsed() > PATIENCE => panic!("SIG{signal}: not ended in time"),
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+#[test]
+fn f47_a_signal_stops_the_judging_of_a_trained_model_and_resume_judges_it() {
+    let desk = desk();
+    let run = "train --model bundled:tiny --data bundled:stories --max-steps 1 --samples 0";
+    let mut child = spawn(&desk, &format!("{run} --out run"));
+    // The adapter is written between the last step and the judging of answers.
+    while !desk.path("run/adapter").is_dir() {
+        assert!(child.try_wait().expect("a child").is_none(), "ended before it was judged");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let (status, _) = signalled(&mut child, "TERM");
+    assert_eq!(status.code(), Some(130));
+    let ending = || String::from_utf8(desk.bytes("run/ending.json")).expect("text");
+    assert!(!ending().contains("\"judged\": {"), "{}", ending());
+    desk.run("train --resume --out run", 0);
+    assert!(ending().contains("\"judged\": {"), "{}", ending());
 }
 
 /// The last step in a file of metrics.
