@@ -179,12 +179,36 @@ fn f33_lengths_that_nobody_wrote_are_refused() {
     }
 }
 
+/// A file that is a footer alone.
+fn with(footer: &[u8]) -> Vec<u8> {
+    [b"PAR1", footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
+}
+
+#[test]
+fn f33_a_footer_of_billions_of_nothings_is_refused_at_once() {
+    // A version, a schema of one group without columns, no rows; then what is given.
+    let begin: [&[u8]; 3] = [&[0x15, 2], &[0x19, 0x1c, 0x48, 1, b'x', 0x15, 0, 0], &[0x16, 0]];
+    let footer = |rest: &[u8]| with(&[&begin.concat(), rest].concat());
+    // Without them it is a footer in order.
+    refused(&footer(&[0x19, 0x0c, 0]), "it has no columns");
+    let many = varint(i32::MAX as u64);
+    // A list of yes, a set of no, a map of both; in a field that nobody knows, and within a row group.
+    for (field, kind) in [(0x09, &[0xf1][..]), (0x0a, &[0xf2][..]), (0x0b, &[][..])] {
+        let nothings = [kind, &many, if kind.is_empty() { &[0x12] } else { &[] }].concat();
+        let unknown = [&[0x19, 0x0c][..], &[field, 40], &nothings, &[0]].concat();
+        refused(&footer(&unknown), "it has a list of yes and no");
+        let group = [&[0x19, 0x1c][..], &[field, 40], &nothings, &[0, 0]].concat();
+        refused(&footer(&group), "it has a list of yes and no");
+    }
+    // Row groups of another type, which the package would read as if they were of the right one.
+    refused(&footer(&[0x18, 3, 1, 2, 3, 0]), "a field in it is not of the type");
+    refused(&footer(&[0x19, 0x15, 2, 0]), "a field in it is not of the type");
+    let rows_as_text = [0x19, 0x1c, 0x38, 1, b'x', 0, 0];
+    refused(&footer(&rows_as_text), "a field in it is not of the type");
+}
+
 #[test]
 fn f33_a_schema_that_is_no_tree_is_refused() {
-    let with = |footer: &[u8]| {
-        let length = (footer.len() as u32).to_le_bytes();
-        [b"PAR1", footer, &length, b"PAR1"].concat()
-    };
     // A schema of elements called x, of which each has so many children.
     let schema = |children: &[i64]| {
         let element = |n: &i64| [&[0x48, 1, b'x'][..], &fields(&[*n]), &[0]].concat();

@@ -1,21 +1,17 @@
-//! The footer's schema, looked at before the package decodes it: the package sets memory aside for as many children
-//! as a group claims to have, and calls itself once a level.
+//! The footer, looked at before the package decodes it: the package sets memory aside for as many children as a group
+//! of the schema claims to have, and calls itself once a level. What stands behind the schema: `metadata.rs`.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use super::thrift::{Broken, I32, LIST, STRUCT, Thrift};
+use super::metadata;
+use super::thrift::{BINARY, BOOL, BYTE, Broken, I32, LIST, STRUCT, Thrift, expect};
 
 /// Groups within groups: one of messages with lists of calls with arguments has a dozen.
 const DEPTH: usize = 64;
 
-const BYTE: u8 = 3;
-const I64: u8 = 6;
-const BINARY: u8 = 8;
-/// A yes or no; the other type of the two is 2.
-const BOOL: u8 = 1;
-
-/// Refuses a schema that is no tree. What else may be wrong with a footer the package finds.
+/// Refuses a schema that is no tree, and fields of another type than the format's. What else may be wrong with a footer
+/// the package finds.
 pub fn check(mut file: &File) -> Result<(), String> {
     let mut end = [0; 8];
     let length = file.seek(SeekFrom::End(0)).map_err(|e| e.to_string())?;
@@ -31,24 +27,23 @@ pub fn check(mut file: &File) -> Result<(), String> {
     file.seek(SeekFrom::Start(start)).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
     file.take(footer).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    schema(&bytes).map_err(|why| format!("its footer is damaged: {why}"))
+    self::file(&bytes).map_err(|why| format!("its footer is damaged: {why}"))
 }
 
-/// FileMetaData up to its second field, which is the schema.
-fn schema(footer: &[u8]) -> Result<(), Broken> {
-    let mut found = None;
-    let walked = Thrift::new(footer).fields(|thrift, id, kind| match id {
+/// FileMetaData, whose second field is the schema.
+fn file(footer: &[u8]) -> Result<(), Broken> {
+    let mut found = false;
+    Thrift::new(footer).fields(|thrift, id, kind| match id {
         1 => thrift.i32(kind).map(drop),
         2 => {
-            expect(kind, LIST)?;
-            found = Some(tree(thrift));
-            // Nothing after it is of interest.
-            Err("")
+            found = true;
+            expect(kind, LIST).and_then(|()| tree(thrift))
         }
-        3 => expect(kind, I64).and_then(|()| thrift.skip(kind)),
-        _ => Err("its schema is not where it should be"),
-    });
-    found.unwrap_or(walked.and(Err("it has no schema")))
+        // The package reads columns by the schema, which must be known by then.
+        4 if !found => Err("its schema is not where it should be"),
+        _ => metadata::field(thrift, id, kind),
+    })?;
+    if found { Ok(()) } else { Err("it has no schema") }
 }
 
 /// The elements of the schema, each group before its children.
@@ -118,9 +113,4 @@ fn logical<R: Read>(thrift: &mut Thrift<R>, variant: i16, id: i16, kind: u8) -> 
     }
     // A unit of time: a choice of empty structures.
     thrift.fields(|thrift, _, kind| expect(kind, STRUCT).and_then(|()| thrift.skip(kind)))
-}
-
-fn expect(kind: u8, wanted: u8) -> Result<(), Broken> {
-    let good = kind == wanted || (wanted == BOOL && kind == 2);
-    if good { Ok(()) } else { Err("a field in it is not of the type that it should be") }
 }

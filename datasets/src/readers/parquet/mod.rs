@@ -4,6 +4,7 @@
 mod content;
 mod footer;
 mod guard;
+mod metadata;
 mod pages;
 mod thrift;
 

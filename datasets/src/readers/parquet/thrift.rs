@@ -6,8 +6,20 @@ use std::io::Read;
 /// What is wrong with the bytes.
 pub type Broken = &'static str;
 
+/// A yes; no is 2.
+pub const BOOL: u8 = 1;
+/// Eight bits.
+pub const BYTE: u8 = 3;
+/// A 16-bit number.
+pub const I16: u8 = 4;
 /// A 32-bit number.
 pub const I32: u8 = 5;
+/// A 64-bit number.
+pub const I64: u8 = 6;
+/// A 64-bit floating-point number.
+pub const DOUBLE: u8 = 7;
+/// Bytes or text.
+pub const BINARY: u8 = 8;
 /// A list.
 pub const LIST: u8 = 9;
 /// A structure.
@@ -15,6 +27,21 @@ pub const STRUCT: u8 = 12;
 
 /// How deeply structures and lists may lie in one another; Parquet's own lie six deep.
 const DEPTH: u32 = 24;
+
+/// Refuses a value of another type than the format names.
+pub fn expect(kind: u8, wanted: u8) -> Result<(), Broken> {
+    let good = kind == wanted || (wanted == BOOL && kind == 2);
+    if good { Ok(()) } else { Err("a field in it is not of the type that it should be") }
+}
+
+/// Refuses a list of yes and no: writers differ in whether one takes a byte, and the package that reads after this
+/// takes none, be there two billion.
+fn no_bools(kind: u8, count: u64) -> Result<(), Broken> {
+    if count > 0 && matches!(kind, 1 | 2) {
+        return Err("it has a list of yes and no, which belongs into no footer or page header");
+    }
+    Ok(())
+}
 
 /// Reads from `from` and counts.
 pub struct Thrift<R> {
@@ -64,9 +91,7 @@ impl<R: Read> Thrift<R> {
 
     /// A number that was declared to have 32 bits.
     pub fn i32(&mut self, kind: u8) -> Result<i32, Broken> {
-        if kind != I32 {
-            return Err("a field in it is not of the type that it should be");
-        }
+        expect(kind, I32)?;
         i32::try_from(self.zigzag()?).map_err(|_| "a number in it has more than 32 bits")
     }
 
@@ -125,7 +150,7 @@ impl<R: Read> Thrift<R> {
     fn skip_within(&mut self, kind: u8, depth: u32) -> Result<(), Broken> {
         let depth = depth.checked_sub(1).ok_or("it is nested too deeply")?;
         match kind {
-            1..=3 => self.pass(1),
+            3 => self.pass(1),
             4..=6 => self.varint().map(drop),
             7 => self.pass(8),
             8 => {
@@ -134,11 +159,13 @@ impl<R: Read> Thrift<R> {
             }
             9 | 10 => {
                 let (kind, count) = self.list()?;
+                no_bools(kind, count)?;
                 (0..count).try_for_each(|_| self.skip_within(kind, depth))
             }
             11 => {
                 let count = self.varint()?;
                 let kinds = if count == 0 { 0 } else { self.byte()? };
+                no_bools(kinds >> 4, count).and(no_bools(kinds & 0xf, count))?;
                 (0..count).try_for_each(|_| {
                     self.skip_within(kinds >> 4, depth)?;
                     self.skip_within(kinds & 0xf, depth)
