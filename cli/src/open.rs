@@ -131,8 +131,9 @@ pub struct Machine {
     /// Which graphics card, by its number or a part of its name in `core-cli doctor` [default: the best].
     #[arg(long)]
     pub device: Option<String>,
-    /// What a graphics card keeps activations in: auto, bf16 (--backend cuda alone) or f16 [default: with cuda bf16
-    /// where the card has it, with wgpu f32].
+    /// What a graphics card keeps activations in: auto, bf16 (--backend cuda) or f16 [default: with cuda bf16
+    /// where the card has it, with wgpu f32]. With --backend cpu bf16 makes matrix products faster and coarser, on
+    /// processors with matrix instructions for it.
     #[arg(long, default_value = "auto", value_parser = parse_precision)]
     pub precision: config::Precision,
     /// What an NVIDIA card keeps trained parameters in.
@@ -202,9 +203,9 @@ pub fn device(machine: &Machine) -> anyhow::Result<Device> {
             "--device {name} names a graphics card; say --backend wgpu (or cuda) beside it"
         )));
     }
-    if *precision != config::Precision::Auto && !chooses {
+    if *precision != config::Precision::Auto && !chooses && *backend != BackendChoice::Cpu {
         return Err(bad_input(format!(
-            "--precision {precision} is for graphics cards; say --backend cuda (or wgpu) beside it"
+            "--precision {precision} goes with a back-end that is named; say --backend cuda, wgpu or cpu beside it"
         )));
     }
     if *parameters != config::Parameters::F32 && *backend != BackendChoice::Cuda {

@@ -1,5 +1,6 @@
-//! What the command line says about devices that are not there.
+//! What the command line says about devices that are not there, and what the processor multiplies in.
 
+use paddock_kernels::cpu::simd::amx::Amx;
 use paddock_kernels::cuda::{available, why_not};
 use paddock_tests::desk::Desk;
 
@@ -47,4 +48,58 @@ fn f53_other_commands_say_why_there_is_no_cuda() {
     assert!(out.lines().any(|line| line.starts_with("CUDA ") && line.contains(&why)), "{out}");
     let (_, err) = desk.run("verify --backend cuda", 2);
     assert!(err.contains(&why), "{err}");
+}
+
+/// Losses of a run's steps.
+fn losses(desk: &Desk, run: &str) -> Vec<f64> {
+    let lines = desk.json_lines(&format!("{run}/metrics.jsonl"));
+    let steps = lines.iter().filter(|l| l["kind"] == "step");
+    steps.map(|l| l["loss"].as_f64().expect("a loss")).collect()
+}
+
+#[test]
+fn a_run_with_products_in_bf16_is_recorded_and_goes_on_to_the_same_bits() {
+    let desk = desk();
+    let train = "train --model model --data rows.json --lora-rank 4 --lr 0.01 --max-steps 12 --samples 0 \
+                 --save-every 4 --keep-checkpoints 9 --backend cpu";
+    let narrow = format!("{train} --precision bf16");
+    if Amx::detect().is_none() {
+        println!("SKIPPED: this processor has no matrix instructions for bf16");
+        let (_, err) = desk.run(&format!("{narrow} --out none"), 2);
+        assert!(err.contains("no matrix instructions") && !desk.path("none").exists(), "{err}");
+        return;
+    }
+    desk.run(&format!("{train} --out wide"), 0);
+    desk.run(&format!("{narrow} --out whole"), 0);
+    let (wide, whole) = (losses(&desk, "wide"), losses(&desk, "whole"));
+    assert_eq!((wide.len(), whole.len()), (12, 12));
+    let off =
+        wide.iter().zip(&whole).map(|(f32, bf16)| (f32 - bf16).abs() / f32).fold(0.0, f64::max);
+    assert!(off > 0.0 && off < 2e-3, "off by {off:e}");
+    let record = String::from_utf8(desk.bytes("whole/run.toml")).unwrap();
+    for words in ["precision = \"bf16\"", "products in bf16"] {
+        assert!(record.contains(words), "{words}: {record}");
+    }
+    // Interrupted after any step, it ends in the same bits.
+    desk.run(&format!("{narrow} --out parts"), 0);
+    for step in ["step-8", "step-12"] {
+        std::fs::remove_dir_all(desk.path("parts/checkpoints").join(step)).unwrap();
+    }
+    desk.run("train --resume --out parts", 0);
+    let weights = "adapter/adapter_model.safetensors";
+    assert_eq!(desk.bytes(&format!("whole/{weights}")), desk.bytes(&format!("parts/{weights}")));
+    let (out, _) = desk.run("doctor", 0);
+    assert!(out.contains("--precision bf16"), "{out}");
+}
+
+#[test]
+fn precision_goes_with_a_back_end_that_has_it() {
+    let desk = desk();
+    let (_, err) = desk.run("verify --precision bf16", 2);
+    assert!(err.contains("--backend cuda, wgpu or cpu"), "{err}");
+    let mut command = desk.command("verify --backend cpu --precision bf16 --cases 1");
+    let output = command.env("PADDOCK_SIMD", "scalar").output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("no matrix instructions for bf16"), "{err}");
 }

@@ -1,15 +1,18 @@
 //! GFLOP/s of the matrix products beside the peak of fused multiply-adds, in one run.
 //!
-//! `cargo run --release -p paddock-kernels --example bench_matmul [threads] [filter]`
+//! `cargo run --release -p paddock-kernels --example bench_matmul [threads] [filter] [bf16]`: with
+//! "bf16" operands are rounded to it, by matrix instructions.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use paddock_kernels::cpu::Ctx;
 use paddock_kernels::cpu::matmul::{self, Elems, Product};
 use paddock_kernels::cpu::pack::View;
 use paddock_kernels::cpu::pool::Pool;
+use paddock_kernels::cpu::simd::amx::Amx;
 use paddock_kernels::cpu::simd::{Kernel, Level, Simd};
 
 /// Seconds. With one thread on Linux, those that this thread really ran: neighbours on a shared
@@ -72,6 +75,25 @@ fn values(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
+/// Tokens, outputs, inputs.
+const SHAPES: [(usize, usize, usize); 15] = [
+    (2048, 288, 288),
+    (2048, 768, 288),
+    (2048, 288, 768),
+    (2048, 768, 768),
+    (2048, 2048, 768),
+    (2048, 768, 2048),
+    (512, 2048, 2048),
+    (512, 5632, 2048),
+    (512, 2048, 5632),
+    (512, 256, 2048),
+    (512, 4000, 768),
+    (2048, 16, 768),
+    (2048, 768, 16),
+    (256, 256, 256),
+    (64, 64, 64),
+];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let threads = arguments.first().and_then(|a| a.parse().ok()).unwrap_or(2);
@@ -79,25 +101,11 @@ fn main() {
     ONE_THREAD.store(threads == 1, Ordering::Relaxed);
     let pool = Pool::new(threads).expect("threads");
     let level = Level::choose(None).expect("level");
+    let amx = arguments.get(2).is_some_and(|word| word == "bf16");
+    let amx = amx.then(|| Amx::detect().expect("matrix instructions"));
+    let ctx = Ctx { pool: &pool, level, amx };
     println!("level {level}, {threads} threads; best of several; % of the peak beside it");
-    let shapes = [
-        (2048, 288, 288),
-        (2048, 768, 288),
-        (2048, 288, 768),
-        (2048, 768, 768),
-        (2048, 2048, 768),
-        (2048, 768, 2048),
-        (512, 2048, 2048),
-        (512, 5632, 2048),
-        (512, 2048, 5632),
-        (512, 256, 2048),
-        (512, 4000, 768),
-        (2048, 16, 768),
-        (2048, 768, 16),
-        (256, 256, 256),
-        (64, 64, 64),
-    ];
-    for (n, o, i) in shapes {
+    for (n, o, i) in SHAPES {
         let (inp, dout, w) = (values(n * i, 1), values(n * o, 2), values(o * i, 3));
         let half: Vec<half::bf16> = w.iter().map(|&x| half::bf16::from_f32(x)).collect();
         let f32s = Elems::F32(View { data: &w, stride: i });
@@ -129,22 +137,27 @@ fn main() {
         line("forward f32 ", &mut || {
             let parts = [matmul::forward(&inp, f32s, i)];
             let p = Product { m: n, n: o, parts: &parts, alpha: 1.0, add: false };
-            matmul::product(&pool, level, p, &mut out);
+            matmul::product(ctx, p, &mut out);
         });
         line("forward bf16", &mut || {
             let parts = [matmul::forward(&inp, bf16, i)];
             let p = Product { m: n, n: o, parts: &parts, alpha: 1.0, add: false };
-            matmul::product(&pool, level, p, &mut out);
+            matmul::product(ctx, p, &mut out);
         });
         line("dinput f32  ", &mut || {
             let parts = [matmul::backward_input(&dout, f32s, o)];
             let p = Product { m: n, n: i, parts: &parts, alpha: 1.0, add: true };
-            matmul::product(&pool, level, p, &mut dinp);
+            matmul::product(ctx, p, &mut dinp);
+        });
+        line("dinput bf16 ", &mut || {
+            let parts = [matmul::backward_input(&dout, bf16, o)];
+            let p = Product { m: n, n: i, parts: &parts, alpha: 1.0, add: true };
+            matmul::product(ctx, p, &mut dinp);
         });
         line("dweight     ", &mut || {
             let parts = [matmul::backward_weight(&dout, &inp, o, i)];
             let p = Product { m: o, n: i, parts: &parts, alpha: 1.0, add: true };
-            matmul::product(&pool, level, p, &mut dw);
+            matmul::product(ctx, p, &mut dw);
         });
     }
 }

@@ -59,13 +59,14 @@ impl std::str::FromStr for Kind {
     }
 }
 
-/// What a graphics card keeps activations in.
+/// What a graphics card keeps activations in, and the processor multiplies in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// With CUDA bf16 where the device has it, else f16; with wgpu f32.
+    /// With CUDA bf16 where the device has it, else f16; with wgpu and on the processor f32.
     #[default]
     Auto,
-    /// bf16: the range of f32, eight bits of precision. With CUDA alone.
+    /// bf16: the range of f32, eight bits of precision. With CUDA; on processors with matrix instructions what
+    /// products round their operands to, while everything stays f32.
     Bf16,
     /// f16: eleven bits of precision, but gradients need a scale to stay in range.
     F16,
@@ -106,7 +107,7 @@ pub struct Options {
     /// How long a CUDA device may take for what is waited for before it counts as hung; none: the
     /// environment variable PADDOCK_DEVICE_WAIT in seconds, else ten minutes.
     pub wait_limit: Option<Duration>,
-    /// What a graphics card keeps activations in.
+    /// What a graphics card keeps activations in, and the processor multiplies in.
     pub precision: Precision,
     /// Trained parameters of a CUDA device are bf16 and rounded at random, not f32 with a copy in bf16.
     pub narrow_parameters: bool,
@@ -114,8 +115,15 @@ pub struct Options {
 
 /// An opened device. Back-ends are made on it, one for each checkpoint, and share what it has compiled.
 pub enum Device {
-    /// The processor: threads, SIMD level.
-    Cpu(usize, Option<cpu::simd::Level>),
+    /// The processor.
+    Cpu {
+        /// As [`Options::threads`].
+        threads: usize,
+        /// As [`Options::level`].
+        level: Option<cpu::simd::Level>,
+        /// `Auto` or `Bf16`.
+        precision: Precision,
+    },
     /// A graphics adapter.
     Wgpu(Arc<wgpu::Gpu>),
     /// An NVIDIA card.
@@ -131,12 +139,28 @@ impl Device {
     pub fn open(kind: Kind, options: &Options) -> Result<Device> {
         match kind {
             Kind::Auto => Device::open(automatic().0, options),
-            Kind::Cpu => Ok(Device::Cpu(options.threads, options.level)),
+            Kind::Cpu => Device::processor(options),
             Kind::Wgpu => Ok(Device::Wgpu(wgpu::Gpu::open(options)?)),
             Kind::Cuda => Ok(Device::Cuda(cuda::Gpu::open(options)?)),
             Kind::Reference => Ok(Device::Reference),
             Kind::Reference64 => Ok(Device::Reference64),
         }
+    }
+
+    fn processor(options: &Options) -> Result<Device> {
+        let &Options { threads, level, precision, .. } = options;
+        let device = Device::Cpu { threads, level, precision };
+        match precision {
+            Precision::Auto => {}
+            // Fails at once, not when the first checkpoint is there.
+            Precision::Bf16 => drop(device.backend(Weights::default())?),
+            Precision::F16 => {
+                let words = "f16 is for graphics cards; the processor computes in f32, and multiplies in bf16 where it \
+                             has matrix instructions for that (--precision bf16). Leave --precision out for f32";
+                return Err(Error::Device(words.into()));
+            }
+        }
+        Ok(device)
     }
 
     /// Its name, as back-ends on it have it: "cpu avx512", "wgpu llvmpipe (vulkan)".
@@ -150,7 +174,13 @@ impl Device {
     /// A back-end over the checkpoint's bytes, which it reads in place.
     pub fn backend<'w>(&self, weights: Weights<'w>) -> Result<Box<dyn Backend + 'w>> {
         Ok(match self {
-            Device::Cpu(threads, level) => Box::new(cpu::Cpu::new(weights, *threads, *level)?),
+            Device::Cpu { threads, level, precision } => {
+                let cpu = cpu::Cpu::new(weights, *threads, *level)?;
+                match precision {
+                    Precision::Bf16 => Box::new(cpu.with_products_in_bf16()?),
+                    _ => Box::new(cpu),
+                }
+            }
             Device::Wgpu(gpu) => Box::new(wgpu::Wgpu::on(gpu.clone(), weights)?),
             Device::Cuda(gpu) => Box::new(cuda::Cuda::on(gpu.clone(), weights)),
             Device::Reference => Box::new(Reference::<f32>::new(weights)),
@@ -207,5 +237,6 @@ pub fn describe_machine() -> String {
             Some(line.split_once(':')?.1.trim().to_owned())
         })
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    format!("{processor}, {cores} cores, SIMD {}", levels.join(" "))
+    let amx = if cpu::simd::amx::Amx::detect().is_some() { " amx" } else { "" };
+    format!("{processor}, {cores} cores, SIMD {}{amx}", levels.join(" "))
 }

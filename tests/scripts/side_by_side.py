@@ -51,6 +51,9 @@ BATCHES = {
     "1b": ["--batch", "1", "--seq", "512"],
 }
 GENERATE = ["dim768", "1b"]
+# Paddock with matrix products in bf16, by --bf16, on processors with instructions for them.
+IN_BF16 = "Paddock in bf16"
+BF16 = ["--backend", "cpu", "--precision", "bf16"]
 # How far the first losses of two sides may be apart; bf16 activations round to three digits.
 SAME_LOSS = {"f32": 1e-4, "bf16": 0.02}
 
@@ -118,6 +121,7 @@ def same_start(results):
             raise SystemExit(f"{name if theirs is None else 'Paddock'} prints no first_loss")
         # Only PyTorch computes in the precision of its weights.
         computed = found[-1]["weights"] if name.startswith("PyTorch") else "f32"
+        computed = "bf16" if name == IN_BF16 else computed
         if not abs(theirs - ours) <= SAME_LOSS[computed]:
             raise SystemExit(
                 f"{name} starts with a loss of {theirs:.6f}, Paddock with {ours:.6f}: more than "
@@ -126,16 +130,26 @@ def same_start(results):
 
 
 def table(options, title, results, speed, unit, before=""):
-    with_loss = "first_loss" in results["Paddock"][-1]
-    heads = f"| | {unit} | Paddock is faster by (range) | peak memory |"
+    """One table of ours beside the others, and another one if products in bf16 were measured too."""
+    others = {name: found for name, found in results.items() if name != IN_BF16}
+    one_table(options, title, others, speed, unit, before)
+    if IN_BF16 in results:
+        results = {IN_BF16: results[IN_BF16], **others}
+        one_table(options, f"{title}: {IN_BF16}", results, speed, unit, "")
+
+
+def one_table(options, title, results, speed, unit, before):
+    first = next(iter(results))
+    with_loss = "first_loss" in results[first][-1]
+    heads = f"| | {unit} | {first} is faster by (range) | peak memory |"
     heads += " first loss |" if with_loss else ""
     lines = [f"\n### {title}\n\n{before}{heads}", "|---" * (heads.count("|") - 1) + "|"]
-    ours = [result[speed] for result in results["Paddock"]]
+    ours = [result[speed] for result in results[first]]
     for name, found in results.items():
         speeds = [result[speed] for result in found]
         ratios = [a / b for a, b in zip(ours, speeds)]
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        ratio = "" if name == "Paddock" else ratio
+        ratio = "" if name == first else ratio
         memory = statistics.median(result["peak_rss_bytes"] for result in found) / 1e6
         loss = f" {found[-1]['first_loss']:.5f} |" if with_loss else ""
         median = statistics.median(speeds)
@@ -148,6 +162,8 @@ def dense_sides(options, preset, method, folder):
     theirs = [sys.executable, HERE / "bench_peer.py", "--from", folder, *common]
     bench = [options.cli, "bench", "train", *MODELS[preset], *BATCHES[preset]]
     sides = {"Paddock": bench + common}
+    if options.bf16:
+        sides[IN_BF16] = sides["Paddock"] + BF16
     if preset == "1b":
         sides["PyTorch f32"] = theirs
         sides["PyTorch bf16"] = theirs + ["--weights", "bf16"]
@@ -188,7 +204,10 @@ def generate(options, room):
         made = ["--model", folder, "--gguf", room / f"{preset}.gguf"]
         theirs = [options.llama_python, HERE / "bench_generate.py", *made, *common]
         before = roofs(options)
-        results = rounds(options, {"Paddock": ours + common, "llama.cpp": theirs})
+        sides = {"Paddock": ours + common, "llama.cpp": theirs}
+        if options.bf16:
+            sides[IN_BF16] = ours + common + BF16
+        results = rounds(options, sides)
         writing = (f"{preset}, writing 128 tokens", results, "tokens_per_s", "tokens/s", before)
         table(options, *writing)
         reading = (f"{preset}, a prompt of 512", results, "prompt_tokens_per_s", "tokens/s")
@@ -212,7 +231,7 @@ def sample_of_rows(options, room):
     return path, rows_sample.in_words(lengths, batch, first, batches)
 
 
-def train_rows(options, path):
+def train_rows(options, path, more=()):
     """Rows a second of `core-cli train` on the same rows, counted from its own record of steps."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
@@ -223,7 +242,7 @@ def train_rows(options, path):
             "lora-alpha": 32, "lora-targets": targets, "shuffle": "false", "validation": "none",
             "samples": 0, "lr": 1e-4, "lr-schedule": "constant", "weight-decay": 0, "out": out,
         }  # fmt: skip
-        command = [options.cli, "train"]
+        command = [options.cli, "train", *more]
         for key, value in settings.items():
             command += [f"--{key}", str(value)]
         usage = (
@@ -252,6 +271,8 @@ def real_rows(options, room):
         "PyTorch padded": peer + ["--mode", "padded"],
         "PyTorch packed": peer + ["--mode", "packed"],
     }
+    if options.bf16:
+        sides[IN_BF16] = lambda: train_rows(options, path, BF16)
     before = words + roofs(options)
     title = f"{pathlib.Path(options.rows).name}, batches of {options.batch}"
     table(options, title, rounds(options, sides), "rows_per_s", "rows/s", before)
@@ -271,6 +292,7 @@ def arguments():
     parser.add_argument("--save", type=pathlib.Path, help="a file that the Markdown is appended to")
     parser.add_argument("--keep", type=pathlib.Path, help="where the models are made, and left")
     parser.add_argument("--steps", type=int, default=3, help="dense: steps a run")
+    parser.add_argument("--bf16", action="store_true", help="Paddock with products in bf16, too")
     parser.add_argument("--rust", type=pathlib.Path, help="dense: where peer-candle and peer-burn are")
     parser.add_argument("--llama-python", default=sys.executable, help="generate: whose llama.cpp")
     parser.add_argument("--model", help="rows: the model's folder")

@@ -1,5 +1,6 @@
 //! `core-cli doctor`: what this machine can do, in words.
 
+use paddock_kernels::cpu::simd::amx::Amx;
 use paddock_kernels::cuda::{available, describe_devices};
 use paddock_kernels::wgpu::{AdapterReport, Tier, describe_adapters};
 use paddock_kernels::{Kind, automatic, describe_machine};
@@ -88,6 +89,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "machine": machine,
+            "bf16_products": Amx::detect().is_some(),
             "memory_bytes": all,
             "memory_free_bytes": free,
             "backends": backends,
@@ -102,6 +104,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     println!("Paddock     {}", env!("CARGO_PKG_VERSION"));
     println!("Processor   {machine}");
+    if Amx::detect().is_some() {
+        println!(
+            "            multiplies in bf16 on request (--backend cpu --precision bf16): faster and coarser"
+        );
+    }
     println!("Memory      {}, of which {} are free", bytes(all), bytes(free));
     println!("auto        takes {}: {why}", kind(auto));
     for (i, line) in cuda.iter().enumerate() {

@@ -394,6 +394,6 @@ fn one_product(
     let n = cols as usize;
     let m = out.len().checked_div(n).unwrap_or(0);
     let p = Product { m, n, parts: &[part], alpha, add: write == Write::Add };
-    matmul::product(ctx.pool, ctx.level, p, out);
+    matmul::product(ctx, p, out);
     Ok(())
 }

@@ -115,7 +115,7 @@ fn compute_logits(ctx: Ctx<'_>, head: Head<'_>, first: usize, n: usize, logits: 
     let inp = &head.inp[first * head.dim..][..n * head.dim];
     let parts = [matmul::forward(inp, head.w, head.dim)];
     let p = Product { m: n, n: head.vocab, parts: &parts, alpha: 1.0, add: false };
-    matmul::product(ctx.pool, ctx.level, p, logits);
+    matmul::product(ctx, p, logits);
 }
 
 /// row = e^(row - shift); returns the sum.
@@ -226,11 +226,11 @@ fn push_back(
     let (vocab, dim) = (head.vocab, head.dim);
     let parts = [matmul::backward_input(dlogits, head.w, vocab)];
     let p = Product { m: n, n: dim, parts: &parts, alpha: 1.0, add: false };
-    matmul::product(ctx.pool, ctx.level, p, &mut grads.dinp[first * dim..][..n * dim]);
+    matmul::product(ctx, p, &mut grads.dinp[first * dim..][..n * dim]);
     if !grads.dw.is_empty() {
         let inp = &head.inp[first * dim..][..n * dim];
         let parts = [matmul::backward_weight(dlogits, inp, vocab, dim)];
         let p = Product { m: vocab, n: dim, parts: &parts, alpha: 1.0, add: true };
-        matmul::product(ctx.pool, ctx.level, p, grads.dw);
+        matmul::product(ctx, p, grads.dw);
     }
 }

@@ -40,11 +40,11 @@ pub fn forward(
     let n = inp.len() / layer.inputs.max(1);
     let parts = [matmul::forward(a_input, layer.a, layer.inputs)];
     let p = Product { m: n, n: layer.rank, parts: &parts, alpha: layer.scale, add: false };
-    matmul::product(ctx.pool, ctx.level, p, s);
+    matmul::product(ctx, p, s);
     let parts =
         [matmul::forward(inp, layer.w, layer.inputs), matmul::forward(s, layer.b, layer.rank)];
     let p = Product { m: n, n: layer.outputs, parts: &parts, alpha: 1.0, add: false };
-    matmul::product(ctx.pool, ctx.level, p, out);
+    matmul::product(ctx, p, out);
 }
 
 /// db (O,R) += doutᵀ·s; ds (n,R) = dout·B; da (R,I) += scale·dsᵀ·a_input.
@@ -60,13 +60,13 @@ pub fn backward_weights(
     let n = dout.len() / outputs.max(1);
     let parts = [matmul::backward_weight(dout, s, outputs, rank)];
     let p = Product { m: outputs, n: rank, parts: &parts, alpha: 1.0, add: true };
-    matmul::product(ctx.pool, ctx.level, p, db);
+    matmul::product(ctx, p, db);
     let parts = [matmul::backward_input(dout, layer.b, outputs)];
     let p = Product { m: n, n: rank, parts: &parts, alpha: 1.0, add: false };
-    matmul::product(ctx.pool, ctx.level, p, ds);
+    matmul::product(ctx, p, ds);
     let parts = [matmul::backward_weight(ds, a_input, rank, inputs)];
     let p = Product { m: rank, n: inputs, parts: &parts, alpha: layer.scale, add: true };
-    matmul::product(ctx.pool, ctx.level, p, da);
+    matmul::product(ctx, p, da);
 }
 
 /// dinp (n,I) = dout·w + scale·ds·A [+ dinp], without dropout. `ds` is scaled in place.
@@ -86,5 +86,5 @@ pub fn backward_input(
     let m = dout.len() / layer.outputs.max(1);
     let add = write == Write::Add;
     let p = Product { m, n: layer.inputs, parts: &parts, alpha: 1.0, add };
-    matmul::product(ctx.pool, ctx.level, p, dinp);
+    matmul::product(ctx, p, dinp);
 }

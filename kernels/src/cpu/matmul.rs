@@ -13,10 +13,12 @@
 //! dw (O,16) 13 -> 56 GFLOP/s, dw (16,I) 24 -> 38, dinp 20 -> 41. The next panel of a fetched ahead:
 //! inp · aᵀ (16,I) 24 -> 42 GFLOP/s.
 
+use super::Ctx;
+use super::matmul_bf16;
 use super::matvec;
 use super::pack::{self, View};
 use super::pool::{Pool, Scratch};
-use super::simd::{Kernel, Level, Simd};
+use super::simd::{Kernel, Simd};
 use super::tiles::{self, A_PANEL, COL_STRIDE, Cut, KC, NV, Out, Packed, Panels, Tile};
 
 /// The left operand.
@@ -88,12 +90,16 @@ const FEW_ROWS: usize = 28;
 const KC_DIRECT: usize = 64;
 
 /// Computes `p` into `out`, whose rows are `p.n` long.
-pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
+pub fn product(ctx: Ctx<'_>, p: Product<'_>, out: &mut [f32]) {
+    let Ctx { pool, level, amx } = ctx;
     if p.m == 0 || p.n == 0 {
         return;
     }
     if p.m <= matvec::ROWS && p.parts.iter().all(matvec::serves) {
         return matvec::product(pool, level, p, out);
+    }
+    if let Some(amx) = amx {
+        return matmul_bf16::product(pool, amx, p, out);
     }
     let k: usize = p.parts.iter().map(|part| part.k).sum();
     let (row_block, col_block) = cut(p.m, p.n, pool);
@@ -105,12 +111,23 @@ pub fn product(pool: &Pool, level: Level, p: Product<'_>, out: &mut [f32]) {
     });
 }
 
-/// Cuts (m, n) into tasks: few, for each packs its own operands, but so many that the threads
-/// have done about as much at the end. Returns the rows and the columns of a task.
+/// Cuts (m, n) into tasks. Returns the rows and the columns of one.
 fn cut(m: usize, n: usize, pool: &Pool) -> (usize, usize) {
-    let threads = pool.threads();
     let most = if pool.level_2_bytes() >= 3 << 19 { NC_WIDE } else { NC };
-    let mut col_block = even(n, most, 32);
+    cut_evenly((m, n), pool.threads(), most, PACKING, 1)
+}
+
+/// Cuts (m, n) into tasks: few, for each packs its own operands, but so many that the threads
+/// have done about as much at the end. A task has at most so many columns; packing them takes the time in which
+/// `packing` rows are multiplied. Returns its rows, a multiple of `unit`, and its columns.
+pub(super) fn cut_evenly(
+    (m, n): (usize, usize),
+    threads: usize,
+    columns: usize,
+    packing: usize,
+    unit: usize,
+) -> (usize, usize) {
+    let mut col_block = even(n, columns, 32);
     if m < 256 {
         // Few rows: only columns can be shared out.
         let wanted = if threads == 1 { 1 } else { 4 * threads };
@@ -120,9 +137,9 @@ fn cut(m: usize, n: usize, pool: &Pool) -> (usize, usize) {
     let across = n.div_ceil(col_block);
     // Twice the rounds that the threads need, one half more where the last may end unevenly.
     let rounds = |down: usize| 2 * (across * down).div_ceil(threads) + usize::from(threads > 1);
-    let time = |down: usize| rounds(down) * (m.div_ceil(down) + PACKING);
+    let time = |down: usize| rounds(down) * (m.div_ceil(down) + packing);
     let down = (1..=m.div_ceil(64)).min_by_key(|&down| time(down)).unwrap_or(1);
-    (even(m, m.div_ceil(down), 1), col_block)
+    (even(m, m.div_ceil(down), unit), col_block)
 }
 
 /// The length of blocks of at most `most` that cut `total` evenly, a multiple of `unit`.

@@ -18,9 +18,16 @@ mod fused;
 pub mod linear_cross_entropy;
 pub mod lora;
 pub mod matmul;
+#[cfg(target_arch = "x86_64")]
+mod matmul_bf16;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "matmul_bf16_absent.rs"]
+mod matmul_bf16;
 pub mod matvec;
 pub mod memory;
 pub mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_bf16;
 pub mod peak;
 pub mod pool;
 pub mod rms_norm;
@@ -33,6 +40,7 @@ pub mod vmath;
 use memory::Memory;
 use pool::Pool;
 use simd::Level;
+use simd::amx::Amx;
 
 /// Where an op runs: the threads and the SIMD level.
 #[derive(Clone, Copy)]
@@ -41,12 +49,15 @@ pub struct Ctx<'a> {
     pub pool: &'a Pool,
     /// The instruction set.
     pub level: Level,
+    /// Matrix instructions, if products are to round their operands to bf16.
+    pub amx: Option<Amx>,
 }
 
 /// The CPU back-end over borrowed checkpoint bytes.
 pub struct Cpu<'w> {
     name: String,
     level: Level,
+    amx: Option<Amx>,
     pool: Pool,
     weights: Weights<'w>,
     memory: Memory,
@@ -64,6 +75,7 @@ impl<'w> Cpu<'w> {
         Ok(Cpu {
             name: format!("cpu {level}"),
             level,
+            amx: None,
             pool,
             weights,
             memory: Memory::default(),
@@ -71,6 +83,25 @@ impl<'w> Cpu<'w> {
             all: Default::default(),
             kept: Default::default(),
         })
+    }
+
+    /// The same with matrix products in bf16: they round their operands to it and add in f32, at several times the
+    /// speed. Everything else stays f32, and so does decoding, which reads weights at the speed of memory.
+    ///
+    /// # Errors
+    /// Where the processor (or the system) lacks the matrix instructions.
+    pub fn with_products_in_bf16(mut self) -> Result<Cpu<'w>> {
+        let missing = "this processor has no matrix instructions for bf16 (Intel's AMX, under Linux); leave \
+                       --precision out for f32";
+        let found = (self.level == Level::Avx512).then(Amx::detect).flatten();
+        self.amx = Some(found.ok_or_else(|| Error::Device(missing.into()))?);
+        self.name += ", products in bf16";
+        Ok(self)
+    }
+
+    /// Whether matrix products round their operands to bf16.
+    pub fn has_products_in_bf16(&self) -> bool {
+        self.amx.is_some()
     }
 
     /// Worker threads.
@@ -87,7 +118,11 @@ impl<'w> Cpu<'w> {
 /// Splits a back-end into the context, the memory and the weights, which an op borrows apart.
 macro_rules! parts {
     ($self:ident) => {
-        (Ctx { pool: &$self.pool, level: $self.level }, &mut $self.memory, &$self.weights)
+        (
+            Ctx { pool: &$self.pool, level: $self.level, amx: $self.amx },
+            &mut $self.memory,
+            &$self.weights,
+        )
     };
 }
 pub(crate) use parts;

@@ -311,3 +311,9 @@ pub use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+#[cfg(target_arch = "x86_64")]
+pub mod amx;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "simd/amx_absent.rs"]
+pub mod amx;

@@ -372,8 +372,9 @@ fn store_tile<S: Simd, const M: usize, const N: usize>(
     }
 }
 
+/// A vector of `out`, or what is left of a row: sum · factor [+ out].
 #[inline(always)]
-fn store_sum<S: Simd>(s: S, out: &mut [f32], sum: S::V, factor: S::V, add: bool) {
+pub fn store_sum<S: Simd>(s: S, out: &mut [f32], sum: S::V, factor: S::V, add: bool) {
     if out.len() == S::LANES {
         let v = if add { s.fma(sum, factor, s.load(out)) } else { s.mul(sum, factor) };
         s.store(out, v);

@@ -80,7 +80,7 @@ struct Roof {
 
 impl Roof {
     fn of(device: &Device) -> Result<Option<Roof>> {
-        let Device::Cpu(threads, level) = device else { return Ok(None) };
+        let Device::Cpu { threads, level, .. } = device else { return Ok(None) };
         let failed = |e: String| Error::Device(e);
         let pool = Pool::new(*threads).map_err(|e| failed(e.to_string()))?;
         let level = Level::choose(*level).map_err(|e| failed(e.to_string()))?;

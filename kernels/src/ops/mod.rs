@@ -16,8 +16,8 @@
 //! the op's [`Op::narrow`] roundings, where kernels round operands of an inner product.
 //!
 //! A back-end whose matrix products round their operands to f16 ([`Storage::F16Products`]) may be off by
-//! 2^-11 of the largest value or term more for each of the op's [`Op::products`] in a row: that is what an
-//! operand is off by at most, and in a sum most of it cancels.
+//! 2^-11 of the largest value or term more for each of the op's [`Op::products`] in a row (that is what an
+//! operand is off by at most, and in a sum most of it cancels); with bf16 by 2^-7, for short sums are rounded too.
 
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
@@ -194,10 +194,8 @@ impl Expected {
     /// Runs a case ([`Case::stored`] in the same way) on both references, for a back-end of this storage.
     pub fn stored(case: &Case, storage: Storage) -> Result<Expected> {
         let plain = match storage {
-            Storage::F32 | Storage::F16Products => {
-                case.run(&mut Reference::<f32>::new(case.weights()))?
-            }
-            narrow => case.run(&mut Rounding::new(case.weights(), narrow))?,
+            narrow if narrow.is_narrow() => case.run(&mut Rounding::new(case.weights(), narrow))?,
+            _ => case.run(&mut Reference::<f32>::new(case.weights()))?,
         };
         Ok(Expected { storage, truth: case.truth()?, plain })
     }
@@ -232,6 +230,10 @@ pub fn compare(
     let found = case.run(backend)?;
     let mut verdicts = Vec::new();
     for (i, (output, slot)) in case.outputs.iter().enumerate() {
+        if *output == "best" && expected.storage.product_error() > 0.0 {
+            // Which of two nearly equal logits is the larger is then a matter of rounding.
+            continue;
+        }
         let truth = &expected.truth[i];
         let error = distance(&found[i], truth);
         let plain = distance(&expected.plain[i], truth);
@@ -242,9 +244,7 @@ pub fn compare(
             let last = if expected.storage.narrows(slot.region) { largest } else { 0.0 };
             allowed += (last + op.narrow * terms) * expected.storage.unit();
         }
-        if expected.storage == Storage::F16Products {
-            allowed += op.products * terms / 2048.0;
-        }
+        allowed += op.products * terms * expected.storage.product_error();
         let shape = case.shape.clone();
         verdicts.push(Verdict { op: op.name, output, shape, error, plain, largest, allowed });
     }

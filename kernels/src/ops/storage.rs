@@ -13,8 +13,8 @@ use paddock_core::slot::{Region, Slot};
 use paddock_core::weights::{Dtype, Mat, MatData, Weights};
 
 use super::Case;
-use crate::Device;
 use crate::wgpu::{Activations, Tier};
+use crate::{Device, Precision};
 
 /// The element type of activations, of their gradients and of the cache. Gradients of parameters, moments and
 /// statistics are f32 everywhere.
@@ -30,6 +30,8 @@ pub enum Storage {
     F16,
     /// Everything is f32, but large matrix products round their operands to f16.
     F16Products,
+    /// The same with bf16.
+    Bf16Products,
 }
 
 impl Storage {
@@ -41,6 +43,7 @@ impl Storage {
             {
                 Ok(Storage::F16Products)
             }
+            Device::Cpu { precision: Precision::Bf16, .. } => Ok(Storage::Bf16Products),
             other => Ok(Storage::of(&*other.backend(Weights::default())?)),
         }
     }
@@ -58,7 +61,18 @@ impl Storage {
 
     /// Whether it stores anything in 16 bits.
     pub fn is_narrow(self) -> bool {
-        !matches!(self, Storage::F32 | Storage::F16Products)
+        !matches!(self, Storage::F32 | Storage::F16Products | Storage::Bf16Products)
+    }
+
+    /// Where everything is f32 but the operands of matrix products: what a product is off by for that, of its size.
+    /// In f16 large products alone are rounded, and in their long sums most of it cancels; in bf16 all are, and a
+    /// term's two operands may be off by 2^-8 each.
+    pub fn product_error(self) -> f64 {
+        match self {
+            Storage::F16Products => 1.0 / 2048.0,
+            Storage::Bf16Products => 2.0 / 256.0,
+            _ => 0.0,
+        }
     }
 
     /// Whether `region` holds numbers of 16 bits.
@@ -74,7 +88,7 @@ impl Storage {
     pub fn unit(self) -> f64 {
         match self {
             Storage::F32 => f64::from(f32::EPSILON),
-            Storage::Bf16 | Storage::Bf16Parameters => 1.0 / 256.0,
+            Storage::Bf16 | Storage::Bf16Parameters | Storage::Bf16Products => 1.0 / 256.0,
             Storage::F16 | Storage::F16Products => 1.0 / 2048.0,
         }
     }
@@ -82,7 +96,7 @@ impl Storage {
     /// The nearest of its numbers of 16 bits.
     fn round(self, x: f32) -> f32 {
         match self {
-            Storage::F32 | Storage::F16Products => x,
+            Storage::F32 | Storage::F16Products | Storage::Bf16Products => x,
             Storage::Bf16 | Storage::Bf16Parameters => bf16::from_f32(x).to_f32(),
             Storage::F16 => f16::from_f32(x).to_f32(),
         }

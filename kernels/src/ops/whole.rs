@@ -182,7 +182,9 @@ pub fn verify_steps(device: &Device, seed: u64, report: &mut dyn FnMut(Verdict))
         let storage = Storage::on(device)?;
         let rounding = storage.unit();
         let plain: &mut dyn Backend = match storage {
-            Storage::F32 | Storage::F16Products => &mut Reference::<f32>::new(toy.weights()),
+            Storage::F32 | Storage::F16Products | Storage::Bf16Products => {
+                &mut Reference::<f32>::new(toy.weights())
+            }
             narrow => &mut Rounding::new(toy.weights(), narrow),
         };
         let plain = toy.train(plain, method, 2)?;

@@ -60,18 +60,22 @@ impl RunConfig {
         }
     }
 
-    /// Types that only graphics cards offer, some of them the CUDA back-end alone.
+    /// Types that not every back-end offers.
     fn check_types(&self, found: &mut Found) {
         let cuda = self.backend == BackendChoice::Cuda;
         let text = match (self.precision, self.backend) {
             (Precision::Auto, _) | (_, BackendChoice::Cuda) => None,
-            (Precision::F16, BackendChoice::Wgpu) => None,
+            (Precision::F16, BackendChoice::Wgpu) | (Precision::Bf16, BackendChoice::Cpu) => None,
             (Precision::Bf16, BackendChoice::Wgpu) => Some(
-                "precision = \"bf16\" is for NVIDIA cards (backend = \"cuda\"); set precision = \"f16\", or \
-                 leave it out for f32",
+                "precision = \"bf16\" is for NVIDIA cards (backend = \"cuda\") and processors; set precision = \"f16\", \
+                 or leave it out for f32",
+            ),
+            (Precision::F16, BackendChoice::Cpu) => Some(
+                "precision = \"f16\" is for graphics cards; with backend = \"cpu\" set precision = \"bf16\", or leave \
+                 it out for f32",
             ),
             _ => Some(
-                "precision is for graphics cards; set backend = \"cuda\" (or \"wgpu\") beside it",
+                "precision goes with a back-end that is named; set backend = \"cuda\", \"wgpu\" or \"cpu\" beside it",
             ),
         };
         found.extend(text.map(|text| ("precision", text.to_string())));

@@ -107,11 +107,11 @@ choice! {
 }
 
 choice! {
-    /// What activations are kept in on a graphics card.
+    /// What activations are kept in on a graphics card, and what a processor multiplies in.
     Precision {
-        /// With CUDA bf16 where the card has it, else f16; with wgpu f32.
+        /// With CUDA bf16 where the card has it, else f16; with wgpu and on the processor f32.
         Auto = "auto",
-        /// bf16, with CUDA alone.
+        /// bf16, with CUDA; on processors with matrix instructions in products alone.
         Bf16 = "bf16",
         /// f16, with a loss scale.
         F16 = "f16",

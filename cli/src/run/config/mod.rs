@@ -239,6 +239,8 @@ keys! {
     device: Option<String> = None, ChangesResult;
     /// What a graphics card keeps activations in: bf16 (with cuda alone), f16 (more digits, and a loss scale that
     /// keeps gradients in range) or auto: with cuda bf16, or f16 on cards that lack it; with wgpu f32, twice the memory.
+    /// With backend = "cpu" bf16 is what matrix products round their operands to, which is faster and coarser, on
+    /// processors with matrix instructions (core-cli doctor says "amx").
     precision: Precision = Precision::Auto, ChangesResult;
     /// What an NVIDIA card keeps trained parameters in with --method full: f32, or bf16 rounded at random (14
     /// bytes a parameter in all, not 18).
