@@ -50,13 +50,6 @@ fn f53_other_commands_say_why_there_is_no_cuda() {
     assert!(err.contains(&why), "{err}");
 }
 
-/// Losses of a run's steps.
-fn losses(desk: &Desk, run: &str) -> Vec<f64> {
-    let lines = desk.json_lines(&format!("{run}/metrics.jsonl"));
-    let steps = lines.iter().filter(|l| l["kind"] == "step");
-    steps.map(|l| l["loss"].as_f64().expect("a loss")).collect()
-}
-
 #[test]
 fn a_run_with_products_in_bf16_is_recorded_and_goes_on_to_the_same_bits() {
     let desk = desk();
@@ -71,7 +64,7 @@ fn a_run_with_products_in_bf16_is_recorded_and_goes_on_to_the_same_bits() {
     }
     desk.run(&format!("{train} --out wide"), 0);
     desk.run(&format!("{narrow} --out whole"), 0);
-    let (wide, whole) = (losses(&desk, "wide"), losses(&desk, "whole"));
+    let (wide, whole) = (desk.losses("wide"), desk.losses("whole"));
     assert_eq!((wide.len(), whole.len()), (12, 12));
     let off =
         wide.iter().zip(&whole).map(|(f32, bf16)| (f32 - bf16).abs() / f32).fold(0.0, f64::max);

@@ -21,12 +21,6 @@ fn evals(desk: &Desk, run: &str) -> Vec<Value> {
     lines.into_iter().filter(|l| l["kind"] == "eval").collect()
 }
 
-fn steps(desk: &Desk, run: &str) -> Vec<f64> {
-    let lines = desk.json_lines(&format!("{run}/metrics.jsonl"));
-    let steps = lines.iter().filter(|l| l["kind"] == "step");
-    steps.map(|l| l["loss"].as_f64().expect("a loss")).collect()
-}
-
 #[test]
 fn validation_rows_may_have_a_file_of_their_own() {
     let desk = desk();
@@ -72,7 +66,7 @@ fn the_time_is_told_before_the_first_step_and_finding_it_out_changes_no_bit() {
         let (events, _) = desk.run(&format!("{args} --out untold --events jsonl"), 0);
         let plan = events.lines().find(|line| line.contains("\"kind\":\"plan\"")).expect("a plan");
         assert!(!plan.contains("\"seconds\""), "{plan}");
-        assert_eq!(steps(&desk, "told"), steps(&desk, "untold"));
+        assert_eq!(desk.losses("told"), desk.losses("untold"));
         let file = match method {
             "full" => "model/model.safetensors",
             _ => "adapter/adapter_model.safetensors",
@@ -120,7 +114,7 @@ fn patience_may_watch_the_training_loss() {
                 --lora-rank 8 --out run";
     let (out, _) = desk.run(args, 0);
     assert!(out.contains("stopped early"), "{out}");
-    assert!(steps(&desk, "run").len() < 450, "30 passes would be 450 steps");
+    assert!(desk.losses("run").len() < 450, "30 passes would be 450 steps");
     let (_, err) =
         desk.run(&args.replace("--early-stop-on train", "--early-stop-on validation"), 2);
     assert!(err.contains("patience"), "{err}");
@@ -143,7 +137,7 @@ fn adam_and_adamw_differ_only_by_the_decay() {
         let args = "train --model model --data rows.json --method full --lr 0.01 --epochs 1 \
                     --validation none --shuffle false";
         desk.run(&format!("{args} {more} --out {name}"), 0);
-        steps(&desk, name)
+        desk.losses(name)
     };
     let plain = run("a", "--optimizer adam");
     assert_eq!(plain, run("b", "--optimizer adamw"), "without decay they are one rule");

@@ -40,12 +40,6 @@ const TRAIN: &str = "train --model model --data rows.json --batch-size 8 --lr 0.
                      --samples 1 --sample-tokens 4 --lora-rank 4 --lora-dropout 0.05 --save-every 4 \
                      --keep-checkpoints 9";
 
-fn losses(desk: &Desk, run: &str) -> Vec<f64> {
-    let lines = desk.json_lines(&format!("{run}/metrics.jsonl"));
-    let steps = lines.iter().filter(|l| l["kind"] == "step");
-    steps.map(|l| l["loss"].as_f64().expect("a loss")).collect()
-}
-
 #[test]
 fn a_run_has_the_processors_losses_and_goes_on_to_the_same_bits() {
     let desk = desk();
@@ -55,7 +49,7 @@ fn a_run_has_the_processors_losses_and_goes_on_to_the_same_bits() {
     run(&desk, &format!("{TRAIN} --backend cpu --out cpu"), 0);
     let (_, err) = run(&desk, &format!("{TRAIN} --backend wgpu --out whole"), 0);
     assert!(err.contains("wgpu"), "the plan names what computes: {err}");
-    let (cpu, wgpu) = (losses(&desk, "cpu"), losses(&desk, "whole"));
+    let (cpu, wgpu) = (desk.losses("cpu"), desk.losses("whole"));
     assert_eq!((cpu.len(), wgpu.len()), (12, 12));
     for (i, (c, w)) in cpu.iter().zip(&wgpu).enumerate() {
         assert!((c - w).abs() / c < 1e-3, "step {}: {w} instead of {c}", i + 1);
@@ -76,7 +70,7 @@ fn a_run_has_the_processors_losses_and_goes_on_to_the_same_bits() {
     run(&desk, "train --resume --out parts", 0);
     let weights = "adapter/adapter_model.safetensors";
     assert_eq!(desk.bytes(&format!("whole/{weights}")), desk.bytes(&format!("parts/{weights}")));
-    assert_eq!(losses(&desk, "parts"), wgpu);
+    assert_eq!(desk.losses("parts"), wgpu);
 
     // The same answers, token for token.
     let answer = |backend: &str| {
@@ -98,7 +92,7 @@ fn a_run_in_f16_is_planned_recorded_and_goes_on_to_the_same_bits() {
     let f16 = format!("{TRAIN} --backend wgpu --precision f16");
     run(&desk, &format!("{TRAIN} --backend cpu --out cpu"), 0);
     run(&desk, &format!("{f16} --out whole"), 0);
-    let (cpu, wgpu) = (losses(&desk, "cpu"), losses(&desk, "whole"));
+    let (cpu, wgpu) = (desk.losses("cpu"), desk.losses("whole"));
     assert_eq!((cpu.len(), wgpu.len()), (12, 12));
     let off = cpu.iter().zip(&wgpu).map(|(c, w)| (c - w).abs() / c).fold(0.0, f64::max);
     assert!(off > 0.0 && off < 1e-3, "off by {off:e}");

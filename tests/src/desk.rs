@@ -54,4 +54,11 @@ impl Desk {
         let text = String::from_utf8(self.bytes(name)).expect("text");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
+
+    /// The loss of each of a run's steps.
+    pub fn losses(&self, run: &str) -> Vec<f64> {
+        let lines = self.json_lines(&format!("{run}/metrics.jsonl"));
+        let steps = lines.iter().filter(|l| l["kind"] == "step");
+        steps.map(|l| l["loss"].as_f64().expect("a loss")).collect()
+    }
 }
