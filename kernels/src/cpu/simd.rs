@@ -3,7 +3,7 @@
 //! Kernels are written once, generic over [`Simd`], and started by [`Level::run`], which compiles
 //! them for each level and picks the one asked for. A value of [`Avx512`] or [`Avx2`] exists only
 //! on a machine that has those instructions; that is what makes the calls below sound.
-//! This file (with `simd/x86.rs`) and `tiles.rs` are the only ones of the crate's CPU part with `unsafe`.
+//! This file (with `simd/x86.rs` and `simd/amx.rs`) and `tiles.rs` are the only ones of the CPU part with `unsafe`.
 
 #![allow(
     clippy::needless_range_loop,
