@@ -81,7 +81,9 @@ const NC: usize = 384;
 /// The same where the level-2 cache has 1.5 MiB and more: a panel of a is copied half as often.
 const NC_WIDE: usize = 768;
 /// What packing b costs a task, in rows that are multiplied in that time, about.
-const PACKING: usize = 40;
+const PACKING: usize = 80;
+/// What copying its rows of a costs a task, in columns that are multiplied in that time, about.
+const COPYING: usize = 80;
 
 /// Rows for which packing b does not pay.
 const FEW_ROWS: usize = 28;
@@ -114,32 +116,43 @@ pub fn product(ctx: Ctx<'_>, p: Product<'_>, out: &mut [f32]) {
 /// Cuts (m, n) into tasks. Returns the rows and the columns of one.
 fn cut(m: usize, n: usize, pool: &Pool) -> (usize, usize) {
     let most = if pool.level_2_bytes() >= 3 << 19 { NC_WIDE } else { NC };
-    cut_evenly((m, n), pool.threads(), most, PACKING, 1)
+    cut_evenly((m, n), pool.threads(), Costs { columns: most, b: PACKING, a: COPYING }, 1)
+}
+
+/// What a task costs beside its multiplications.
+pub(super) struct Costs {
+    /// Columns of a task at most.
+    pub columns: usize,
+    /// Packing its part of b, in rows that are multiplied in that time.
+    pub b: usize,
+    /// Packing its rows of a, in columns that are multiplied in that time.
+    pub a: usize,
 }
 
 /// Cuts (m, n) into tasks: few, for each packs its own operands, but so many that the threads
-/// have done about as much at the end. A task has at most so many columns; packing them takes the time in which
-/// `packing` rows are multiplied. Returns its rows, a multiple of `unit`, and its columns.
+/// have done about as much at the end. Returns the rows of one, a multiple of `unit`, and its columns.
 pub(super) fn cut_evenly(
     (m, n): (usize, usize),
     threads: usize,
-    columns: usize,
-    packing: usize,
+    costs: Costs,
     unit: usize,
 ) -> (usize, usize) {
-    let mut col_block = even(n, columns, 32);
-    if m < 256 {
-        // Few rows: only columns can be shared out.
-        let wanted = if threads == 1 { 1 } else { 4 * threads };
-        col_block = col_block.min(even(n, n.div_ceil(wanted).max(64), 32));
-        return (m, col_block);
-    }
-    let across = n.div_ceil(col_block);
     // Twice the rounds that the threads need, one half more where the last may end unevenly.
-    let rounds = |down: usize| 2 * (across * down).div_ceil(threads) + usize::from(threads > 1);
-    let time = |down: usize| rounds(down) * (m.div_ceil(down) + packing);
-    let down = (1..=m.div_ceil(64)).min_by_key(|&down| time(down)).unwrap_or(1);
-    (even(m, m.div_ceil(down), unit), col_block)
+    let rounds = |tasks: usize| 2 * tasks.div_ceil(threads) + usize::from(threads > 1);
+    let mut best = (usize::MAX, m, n);
+    let narrowest = n.div_ceil(costs.columns);
+    for across in narrowest..=narrowest.max(n.div_ceil(64).min(4 * threads)) {
+        let cols = even(n, n.div_ceil(across), 32);
+        for down in 1..=m.div_ceil(64) {
+            let rows = even(m, m.div_ceil(down), unit);
+            let tasks = m.div_ceil(rows) * n.div_ceil(cols);
+            let time = rounds(tasks) * (rows + costs.b) * (cols + costs.a);
+            if time < best.0 {
+                best = (time, rows, cols);
+            }
+        }
+    }
+    (best.1, best.2)
 }
 
 /// The length of blocks of at most `most` that cut `total` evenly, a multiple of `unit`.

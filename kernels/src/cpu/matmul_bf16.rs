@@ -5,7 +5,7 @@
 //! at most [`STRETCH`]: it packs its columns of b (they stay in the level-2 cache), then takes the rows by 32, which
 //! are packed and multiplied with all columns. The sum of an element depends on K alone.
 
-use super::matmul::{Part, Product, cut_evenly};
+use super::matmul::{Costs, Part, Product, cut_evenly};
 use super::pack_bf16::{self, At};
 use super::pool::{Pool, Scratch};
 use super::simd::Simd;
@@ -25,7 +25,8 @@ pub fn product(pool: &Pool, amx: Amx, p: Product<'_>, out: &mut [f32]) {
         return;
     }
     let steps: usize = p.parts.iter().map(steps).sum();
-    let (row_block, col_block) = cut_evenly((p.m, p.n), pool.threads(), COLUMNS, PACKING, SIDE);
+    let costs = Costs { columns: COLUMNS, b: PACKING, a: PACKING };
+    let (row_block, col_block) = cut_evenly((p.m, p.n), pool.threads(), costs, SIDE);
     let cut = Cut::Even { rows: p.m, block: row_block };
     let out = Out { data: out, stride: p.n, width: col_block, cut };
     let groups = p.n.div_ceil(col_block);
