@@ -169,21 +169,36 @@ fn f57_interrupted_at_every_step_and_within_it_it_ends_in_the_same_bits() {
     }
 }
 
-#[test]
-fn f57_interrupted_on_a_graphics_card_it_ends_in_the_same_bits() {
+/// Runs of so many steps, LoRA and full, on --backend wgpu.
+fn on_a_graphics_card(steps: u64, every_checkpoint: bool) {
     let desk = desk();
     for method in [Method::Lora, Method::Full] {
-        let setup = setup(&desk, method, BackendChoice::Wgpu, WGPU_STEPS);
+        let setup = setup(&desk, method, BackendChoice::Wgpu, steps);
         if let Err(why) = Session::plan(&setup) {
             let required = std::env::var("PADDOCK_REQUIRE").unwrap_or_default();
             assert!(!required.contains("wgpu"), "PADDOCK_REQUIRE names wgpu, but {why}");
             eprintln!("SKIPPED: exact resume on --backend wgpu is not tested: {why}");
             return;
         }
-        let whole = whole(&setup, &disk());
+        let disk = disk();
+        let whole = whole(&setup, &disk);
         // So many steps that each phase of a step is interrupted once.
         let phases = whole.phases.iter().min().expect("steps");
-        assert!(WGPU_STEPS >= phases - 1, "{phases} phases");
+        assert!(steps >= phases - 1, "{phases} phases");
         chain(&setup, &whole, 2);
+        if every_checkpoint {
+            from_every_step(&setup, &whole, &disk);
+        }
     }
+}
+
+#[test]
+fn f57_interrupted_on_a_graphics_card_it_ends_in_the_same_bits() {
+    on_a_graphics_card(WGPU_STEPS, false);
+}
+
+#[test]
+#[ignore = "minutes with a software driver; tests/scripts/soak exact"]
+fn soak_fifty_steps_on_a_graphics_card() {
+    on_a_graphics_card(STEPS, true);
 }
