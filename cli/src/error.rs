@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::eval::progress::Interrupted;
 use crate::run::config::ConfigError;
 use crate::run::fingerprint::FingerprintError;
 use crate::run::folder::FolderError;
@@ -31,6 +32,14 @@ fn is_device_lost(cause: &(dyn std::error::Error + 'static)) -> bool {
     let inside = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
     let found = cause.downcast_ref::<paddock_core::Error>().or_else(inside);
     matches!(found, Some(paddock_core::Error::DeviceLost(_)))
+}
+
+/// Whether an error is only the stop that a person asked for.
+pub fn is_interruption(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Interrupted>()
+            || matches!(cause.downcast_ref(), Some(paddock_datasets::Error::Interrupted))
+    })
 }
 
 /// The exit code that an error deserves.

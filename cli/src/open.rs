@@ -1,25 +1,26 @@
 //! What every command starts from: a model folder, its tokenizer, perhaps an adapter, and a back-end.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use paddock_core::backend::Backend;
 use paddock_core::model::{Method, Model, init};
 use paddock_core::weights::Weights;
 use paddock_datasets::tokenizer::Tokenizer;
-use paddock_kernels::{Device, Kind, Options, Precision};
+use paddock_kernels::{Device, Kind, Options, Precision, Preparing};
 
 use crate::bundled;
 use crate::error::bad_input;
 use crate::model::weights::{Copies, find_not_finite};
 use crate::model::{Adapter, ModelFolder};
 use crate::prepare_device::tell;
-use crate::run::config::{self, BackendChoice, RunConfig};
-use crate::run::fingerprint::Fingerprinter;
-use crate::storage::RealStorage;
+use crate::run::config::{self, BackendChoice, RecordedFile, RunConfig};
+use crate::run::fingerprint::{Fingerprinter, Trust};
+use crate::storage::{RealStorage, Storage};
 
-/// Models up to this size are compared with what an adapter was made for each time; larger ones only
-/// before an export.
-const HASHED_AT_ONCE: usize = 1 << 30;
+/// How far the reading of weights has come is told every so many bytes, if it takes longer than this.
+const TOLD_EVERY: u64 = 64 << 20;
+const SILENT: Duration = Duration::from_secs(2);
 
 /// A model on disk, opened and checked.
 pub struct Opened {
@@ -54,25 +55,18 @@ impl Opened {
             )));
         }
         opened.unused = notes.unused;
-        let bytes: usize = opened.folder.files.iter().map(|f| f.map.len()).sum();
-        if let Some(dir) = adapter_dir.filter(|_| bytes <= HASHED_AT_ONCE) {
-            opened.check_base(dir)?;
+        if let Some(dir) = adapter_dir {
+            opened.check_base(dir, Trust::Kept)?;
         }
         Ok(opened)
     }
 
     /// Refuses an adapter that Paddock made for another base: it would answer nonsense.
-    pub fn check_base(&self, adapter_dir: &Path) -> anyhow::Result<()> {
+    pub fn check_base(&self, adapter_dir: &Path, trust: Trust) -> anyhow::Result<()> {
         let Some(made_for) = self.adapter.as_ref().and_then(|a| a.base.as_ref()) else {
             return Ok(());
         };
-        let storage = RealStorage;
-        let mut prints = Fingerprinter::new(&storage);
-        let mut hashes = Vec::new();
-        for file in &self.folder.files {
-            hashes.push(prints.record(&file.path)?.sha256);
-        }
-        let this = hashes.join("+");
+        let this = joined(&self.weight_files(&RealStorage, trust)?);
         if *made_for == this {
             return Ok(());
         }
@@ -84,6 +78,26 @@ impl Opened {
             short(made_for),
             short(&this)
         )))
+    }
+
+    /// Name, length and hash of each weight file. What was read is kept in the cache folder, so that weights
+    /// are known without reading them the next time; `trust` says whether they may be so this time.
+    pub fn weight_files(
+        &self,
+        storage: &dyn Storage,
+        trust: Trust,
+    ) -> anyhow::Result<Vec<RecordedFile>> {
+        let bytes = self.folder.files.iter().map(|file| file.map.len() as u64).sum();
+        let mut prints = Fingerprinter::new(storage)
+            .keeping(bundled::cache_folder().join("hashes"), trust)
+            .telling(tells(bytes));
+        let mut files = Vec::new();
+        for file in &self.folder.files {
+            let mut entry = prints.record(&file.path)?;
+            entry.path = file.path.file_name().map_or(entry.path, |n| n.to_string_lossy().into());
+            files.push(entry);
+        }
+        Ok(files)
     }
 
     /// The weights in the core's order, read in place.
@@ -111,6 +125,30 @@ impl Opened {
     pub fn init(&self, b: &mut dyn Backend, model: &Model, seed: u64) -> anyhow::Result<()> {
         init::init(b, model, &self.weights()?, seed)?;
         self.load_adapter(b, model)
+    }
+}
+
+/// Fingerprint of a model: of all its weight files together.
+pub fn joined(files: &[RecordedFile]) -> String {
+    files.iter().map(|file| file.sha256.as_str()).collect::<Vec<_>>().join("+")
+}
+
+/// Says how far the reading of so many bytes of weights has come, where it takes long.
+fn tells(bytes: u64) -> impl FnMut(u64) {
+    let (tell, began, mut told) = (tell(), Instant::now(), 0);
+    move |done| {
+        let due = done / TOLD_EVERY > told / TOLD_EVERY || done >= bytes;
+        if !due || began.elapsed() < SILENT {
+            return;
+        }
+        told = done;
+        tell(Preparing {
+            what: "checking which model this is, MiB",
+            done: done >> 20,
+            total: Some(bytes >> 20),
+            spent: began.elapsed(),
+            goes_on: done < bytes,
+        });
     }
 }
 

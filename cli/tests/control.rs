@@ -166,6 +166,10 @@ fn the_rows_that_a_run_held_out_are_asked_later() {
     assert_eq!(asked, rows);
     // A file of their own is written down as such.
     toy::write_rows(&desk.path("apart.json"), 25);
+    // In other words than those that are trained on.
+    let text = String::from_utf8(desk.bytes("apart.json")).expect("text");
+    std::fs::write(desk.path("apart.json"), text.replace("what is", "say what is"))
+        .expect("a file");
     desk.run(
         &format!("{} --validation apart.json --out apart", SHORT.replace(" --validation 20", "")),
         0,

@@ -25,6 +25,10 @@ fn evals(desk: &Desk, run: &str) -> Vec<Value> {
 fn validation_rows_may_have_a_file_of_their_own() {
     let desk = desk();
     toy::write_rows(&desk.path("held_out.json"), 25);
+    // In other words than those that are trained on.
+    let text = String::from_utf8(desk.bytes("held_out.json")).expect("text");
+    std::fs::write(desk.path("held_out.json"), text.replace("what is", "say what is"))
+        .expect("a file");
     let toml = "model = \"model\"\ndata = [\"rows.json\"]\nvalidation = \"held_out.json\"\nlora_rank = 8\n\
                 max_steps = 4\nsamples = 1\nsample_tokens = 4\nout = \"run\"\n";
     std::fs::write(desk.path("RUN.toml"), toml).expect("a file");

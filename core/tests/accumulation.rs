@@ -10,7 +10,9 @@ use paddock_core::model::Method;
 use paddock_core::plan::Recompute;
 use paddock_core::slot::Region;
 use paddock_core::train::trace::{Place, fingerprint, gradient_not_finite, where_not_finite};
-use paddock_core::train::{Adam, Outcome, Phase, StepReport, StepSettings, Watch, step};
+use paddock_core::train::{
+    Adam, Outcome, Phase, StepReport, StepSettings, Watch, evaluate, evaluate_while, step,
+};
 
 const SETTINGS: StepSettings = StepSettings {
     adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, coupled: false },
@@ -302,15 +304,112 @@ fn a_stopped_step_changes_nothing() {
     let batches = batches(&[&rows[..2], &rows[2..]], config.vocab_size);
     let mut lab = lab(&checkpoint, &config, Method::Full);
     let before = state(&mut lab);
-    // Two phases a micro-batch, then the optimizer's.
-    for phase in 1..=5 {
+    // Of each micro-batch two phases and their two layers each, then the optimizer's phase.
+    for asked in 1..=13 {
         let (model, plan) = (&lab.model, &lab.plan);
         let outcome =
-            step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(phase)).unwrap();
-        assert_eq!(outcome, Outcome::Stopped, "phase {phase}");
-        assert_eq!(before, state(&mut lab), "phase {phase}");
+            step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(asked)).unwrap();
+        assert_eq!(outcome, Outcome::Stopped, "asked {asked} times");
+        assert_eq!(before, state(&mut lab), "asked {asked} times");
     }
     let (model, plan) = (&lab.model, &lab.plan);
-    updated(step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(6)).unwrap());
+    updated(step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(14)).unwrap());
     assert_ne!(before, state(&mut lab));
+}
+
+/// Says no at one layer of one kind of pass, counted over the whole step.
+struct StopsAt {
+    pass: Phase,
+    layer: usize,
+    seen: usize,
+}
+
+impl StopsAt {
+    fn new(pass: Phase, layer: usize) -> StopsAt {
+        StopsAt { pass, layer, seen: 0 }
+    }
+}
+
+impl Watch for StopsAt {
+    fn phase(&mut self, _: Phase) -> bool {
+        true
+    }
+
+    fn layer(&mut self, phase: Phase) -> bool {
+        self.seen += usize::from(phase == self.pass);
+        phase != self.pass || self.seen != self.layer
+    }
+}
+
+/// Forward and backward passes of a large model take long: a stop is looked for before each layer of each.
+#[test]
+fn f47_stopped_at_any_layer_and_begun_again_a_step_has_the_same_bits() {
+    let config = Config { n_layers: 3, ..wider() };
+    let checkpoint = Checkpoint::new(&config, 5);
+    let rows = random_rows(4, 9, config.vocab_size);
+    let batches = batches(&[&rows[..2], &rows[2..]], config.vocab_size);
+    // Two micro-batches of so many layers.
+    let layers = 2 * config.n_layers as usize;
+    let room = || capacity(&random_rows(16, 9, config.vocab_size));
+    for method in [Method::Full, lora(0.2)] {
+        for recompute in [Recompute::Nothing, Recompute::Cheap, Recompute::Layers] {
+            let lab = || Lab::<f32>::new(&checkpoint, &config, method, room(), recompute);
+            let run = |lab: &mut Lab<'_, f32>, watch: &mut dyn Watch| {
+                let (model, plan) = (&lab.model, &lab.plan);
+                step(&mut lab.b, model, plan, &batches, &SETTINGS, watch).unwrap()
+            };
+            let all = |lab: &mut Lab<'_, f32>| {
+                let (params, moments) = state(lab);
+                let grads = lab.read(lab.model.params.all().in_region(Region::Grads));
+                [params, moments, grads].concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let mut whole = lab();
+            let before = state(&mut whole);
+            let report = updated(run(&mut whole, &mut StopsAt::new(Phase::Done, 0)));
+            let after = all(&mut whole);
+            for pass in [Phase::Forward, Phase::Backward] {
+                for layer in 1..=layers + 1 {
+                    let place = format!("{method:?}, {recompute:?}, {pass:?}, layer {layer}");
+                    let (mut lab, mut watch) = (lab(), StopsAt::new(pass, layer));
+                    let outcome = run(&mut lab, &mut watch);
+                    // There is no further layer to stop at: every one was asked for.
+                    if layer > layers {
+                        assert_eq!(outcome, Outcome::Updated(report), "{place}");
+                        assert_eq!(watch.seen, layers, "{place}");
+                        continue;
+                    }
+                    assert_eq!(outcome, Outcome::Stopped, "{place}");
+                    assert_same_bits(&before, &state(&mut lab));
+                    assert_eq!(updated(run(&mut lab, &mut ())), report, "{place}");
+                    assert!(all(&mut lab) == after, "{place}: other bits");
+                }
+            }
+        }
+    }
+}
+
+/// An evaluation is asked the same, and leaves nothing behind.
+#[test]
+fn f47_an_evaluation_stops_before_any_layer() {
+    let config = Config { n_layers: 3, ..wider() };
+    let checkpoint = Checkpoint::new(&config, 5);
+    let rows = random_rows(4, 9, config.vocab_size);
+    let batch = Batch::from_forest(&packed(&rows), config.vocab_size).unwrap();
+    let mut lab = lab(&checkpoint, &config, lora(0.2));
+    let before = state(&mut lab);
+    let (model, plan) = (&lab.model, &lab.plan);
+    let whole = evaluate(&mut lab.b, model, plan, &batch).unwrap();
+    assert_eq!(whole.nll.len(), batch.entries() as usize);
+    for layer in 1..=config.n_layers + 1 {
+        let mut seen = 0;
+        let mut go_on = || {
+            seen += 1;
+            seen != layer
+        };
+        let found = evaluate_while(&mut lab.b, model, plan, &batch, &mut go_on).unwrap();
+        assert_eq!(found, (layer > config.n_layers).then(|| whole.clone()), "layer {layer}");
+        assert_eq!(seen, layer.min(config.n_layers));
+        assert_eq!(evaluate(&mut lab.b, model, plan, &batch).unwrap(), whole);
+    }
+    assert_same_bits(&before, &state(&mut lab));
 }

@@ -105,6 +105,15 @@ impl Encoding {
     pub fn key(&self) -> u128 {
         key_of(&self.tokens, &self.trained)
     }
+
+    /// Whether the template wrote BOS twice at the beginning. Text of the data never becomes a control token; of a
+    /// BOS that is none, nothing is said.
+    pub fn begins_with_two_bos(&self, tokenizer: &Tokenizer) -> bool {
+        let (Some(bos), [first, second, ..]) = (tokenizer.bos(), &self.tokens[..]) else {
+            return false;
+        };
+        (*first, *second) == (bos, bos) && tokenizer.is_special(bos)
+    }
 }
 
 /// 128 bits of SHA-256 over tokens and mask.

@@ -125,6 +125,7 @@ pub type Sink<'a> = dyn FnMut(Vec<(Example, Facts)>) -> Result<()> + 'a;
 /// - [`Error::BadRows`]: rows that cannot be read or rendered, all of them counted, unless
 ///   `read.skip_bad`;
 /// - [`Error::NoRows`]: none of the rows can be used;
+/// - [`Error::Template`]: a row begins with BOS twice;
 /// - [`Error::Interrupted`]: `progress` said stop;
 /// - what opening, the template, the tokenizer and `sink` report.
 pub fn prepare(
@@ -180,6 +181,18 @@ pub fn prepare(
 fn stamp(path: &Path) -> Result<(u64, Option<std::time::SystemTime>)> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
     Ok((meta.len(), meta.modified().ok()))
+}
+
+/// No row of such a template is as the model has learned rows to be, so the first one ends it.
+fn two_bos(name: &str, row: u64) -> Error {
+    Error::Template {
+        name: name.to_string(),
+        message: format!(
+            "row {row} begins with BOS, the token that begins a text, twice. Let the template write it once or \
+             leave it out: where it writes none, one is put first by itself. (The chat template of a model is in \
+             its tokenizer_config.json.)"
+        ),
+    }
 }
 
 struct Work<'a> {
@@ -306,6 +319,9 @@ impl Work<'_> {
             }
         }
         let encoding = encode::encode(self.tokenizer, &rendered)?;
+        if encoding.begins_with_two_bos(self.tokenizer) {
+            return Err(two_bos(&self.options.template.name, row));
+        }
         let prefix_mismatch = row < EncodeReport::PREFIX_ROWS && !empty_answer && {
             let prompt = encode::prompt_tokens(self.tokenizer, &rendered)?;
             !encoding.tokens.starts_with(&prompt)

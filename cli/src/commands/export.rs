@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use paddock_core::weights::Dtype;
 
 use super::Machine;
@@ -9,6 +10,9 @@ use crate::error::bad_input;
 use crate::model::export::{Export, Source};
 use crate::model::verify::compare;
 use crate::open::Opened;
+use crate::run::fingerprint::Trust;
+use crate::run::publish::IfTaken;
+use crate::storage::RealStorage;
 use crate::wrap::{folded, of_stdout};
 
 #[derive(Debug, clap::Args)]
@@ -51,7 +55,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let opened = Opened::open(&args.model, args.adapter.as_deref())?;
     if let Some(dir) = &args.adapter {
-        opened.check_base(dir)?;
+        // A merge is there to stay: the weights are read, whatever is kept of them.
+        opened.check_base(dir, Trust::Nothing)?;
     }
     let weights = opened.weights()?;
     let export = Export {
@@ -63,7 +68,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let source = Source::Merged { weights: &weights, adapter: opened.adapter.as_ref() };
     eprintln!("writing {}", args.out.display());
-    export.write(&source, &mut |new| {
+    if let Some(parent) = args.out.parent() {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    export.write(&RealStorage, &source, IfTaken::Refuse, &mut |new| {
         eprintln!("checking that it answers the same");
         let check = compare(&opened, new, &args.machine)?;
         check.judge()?;

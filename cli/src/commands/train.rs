@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::error::bad_input;
+use crate::error::{bad_input, is_interruption};
 use crate::run::config::ConfigFlags;
 use crate::run::events::{Event, Failure, Reason};
 use crate::run::signals::{EXIT_INTERRUPTED, Signals};
@@ -58,7 +58,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     match train(&launch, &mut *listener, &signals) {
         Ok(ended) if ended.reason == Reason::Interrupted => Ok(EXIT_INTERRUPTED as u8),
         Ok(_) => Ok(0),
-        Err(_) if signals.stop_requested() => Ok(EXIT_INTERRUPTED as u8),
+        // It stopped before there was anything to save. Any other error after a signal is told like every error.
+        Err(error) if is_interruption(&error) => Ok(EXIT_INTERRUPTED as u8),
         Err(error) => {
             if args.events.is_some() {
                 let message = super::sentence(&error);

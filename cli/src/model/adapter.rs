@@ -2,17 +2,21 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
 use paddock_core::config::Config;
 use paddock_core::model::{LoraConfig, Method, Module, Params};
 use paddock_core::weights::{Dtype, WeightView};
 use serde_json::{Value, json};
 
+use super::export::Layout;
 use super::mmap::map;
 use super::safetensors::header;
 use crate::error::bad_input;
+use crate::run::checkpoint::{Entry, Payload};
+use crate::run::publish::{IfTaken, publish_folder};
+use crate::storage::Storage;
 
 /// What PEFT puts before a tensor's name.
 const PREFIX: &str = "base_model.model.";
@@ -95,7 +99,10 @@ impl Adapter {
                 ));
             }
             if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-                return fail(format!("`{name}` holds a value that is not finite, at {i}"));
+                return fail(format!(
+                    "`{name}` holds a value that is not finite, at {i}. The adapter is damaged: copy it again, or \
+                     train anew with a lower --lr"
+                ));
             }
         }
         let known = |name: &&String| params.items.iter().any(|p| p.name == **name);
@@ -171,27 +178,6 @@ fn read_base(dir: &Path) -> anyhow::Result<Option<String>> {
     Ok(note["base_fingerprint"].as_str().map(str::to_string))
 }
 
-/// One f32 tensor on its way to a file.
-struct F32Tensor {
-    shape: Vec<usize>,
-    data: Vec<f32>,
-}
-
-impl safetensors::View for &F32Tensor {
-    fn dtype(&self) -> safetensors::Dtype {
-        safetensors::Dtype::F32
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(bytemuck::cast_slice(&self.data))
-    }
-    fn data_len(&self) -> usize {
-        4 * self.data.len()
-    }
-}
-
 /// What goes beside the tensors.
 #[derive(Clone, Debug)]
 pub struct AdapterNote<'a> {
@@ -201,6 +187,8 @@ pub struct AdapterNote<'a> {
     pub base_fingerprint: &'a str,
     /// Content hash of the template that it was trained with.
     pub template_hash: &'a str,
+    /// That template, as text.
+    pub template: &'a [u8],
 }
 
 /// adapter_config.json's text, as PEFT writes it.
@@ -232,39 +220,47 @@ pub fn settings_json(lora: &LoraConfig, base_model: &str) -> String {
     format!("{settings:#}\n")
 }
 
-/// Writes an adapter into `dir`, which the caller has made. `values` holds each parameter's numbers.
+/// Publishes an adapter as the folder `to`; one that is there already is replaced once the new one has been read back.
+/// `values` holds each parameter's numbers.
 pub fn write(
-    dir: &Path,
+    storage: &dyn Storage,
+    to: &Path,
     lora: &LoraConfig,
     params: &Params,
-    values: Vec<Vec<f32>>,
+    values: &[Vec<f32>],
     note: &AdapterNote<'_>,
 ) -> anyhow::Result<()> {
-    let tensors: Vec<(String, F32Tensor)> = params
-        .items
-        .iter()
-        .zip(values)
-        .map(|(param, data)| {
-            let shape = vec![param.rows as usize, param.cols as usize];
-            (format!("{PREFIX}{}", param.name), F32Tensor { shape, data })
-        })
-        .collect();
-    for (name, tensor) in &tensors {
-        if tensor.data.iter().any(|x| !x.is_finite()) {
-            anyhow::bail!("`{name}` holds values that are not finite; the adapter is not written");
+    for (param, values) in params.items.iter().zip(values) {
+        if let Some(i) = values.iter().position(|x| !x.is_finite()) {
+            anyhow::bail!(
+                "`{}` holds a value that is not finite, at {i}, so the adapter is not written. Train anew with a \
+                 lower --lr",
+                param.name
+            );
         }
     }
-    let file = dir.join("adapter_model.safetensors");
-    let metadata = Some([("format".to_string(), "pt".to_string())].into());
-    safetensors::serialize_to_file(tensors.iter().map(|(n, t)| (n, t)), metadata, &file)
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    std::fs::write(dir.join("adapter_config.json"), settings_json(lora, note.base_model))?;
+    let described = params.items.iter().map(|param| {
+        let shape = vec![param.rows as usize, param.cols as usize];
+        (format!("{PREFIX}{}", param.name), Dtype::F32, shape)
+    });
+    let layout = Layout::of(described.collect())?;
+    let data = |i: usize| Ok(Cow::Borrowed(bytemuck::cast_slice(&values[i])));
+    let weights = |out: &mut dyn Write| layout.write(out, &data);
     let own = json!({
         "version": 1,
         "base_fingerprint": note.base_fingerprint,
         "template_hash": note.template_hash,
     });
-    std::fs::write(dir.join(NOTE), format!("{own:#}\n"))?;
+    let (settings, own) = (settings_json(lora, note.base_model), format!("{own:#}\n"));
+    let text = |name, text| Entry { name, payload: Payload::Bytes(text) };
+    let weights = Payload::Stream { bytes: layout.bytes, write: &weights };
+    let files = [
+        Entry { name: "adapter_model.safetensors", payload: weights },
+        text("adapter_config.json", settings.as_bytes()),
+        text(NOTE, own.as_bytes()),
+        text("template.json", note.template),
+    ];
+    publish_folder(storage, to, &files, IfTaken::Replace)?;
     Ok(())
 }
 
@@ -274,5 +270,62 @@ pub fn dtype_name(dtype: Dtype) -> &'static str {
         Dtype::F32 => "float32",
         Dtype::Bf16 => "bfloat16",
         Dtype::F16 => "float16",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::super::config_json;
+    use super::*;
+    use crate::storage::simulated::SimulatedDisk;
+    use crate::storage::whole::read_file;
+
+    const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 8, "intermediate_size": 12,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 16,
+        "max_position_embeddings": 32, "rms_norm_eps": 1e-5, "tie_word_embeddings": true}"#;
+
+    #[test]
+    fn f68_an_infinite_number_is_not_written_and_the_adapter_before_stays() -> anyhow::Result<()> {
+        let config = config_json::parse(Path::new("config.json"), CONFIG)?;
+        let (alpha, targets) = (4.0, [true; 7]);
+        let lora = LoraConfig { rank: 2, alpha, rank_stabilised: false, dropout: 0.0, targets };
+        let params = Params::new(&config, Method::Lora(lora));
+        let number = |i: u64| i as f32 / 7.0;
+        let good: Vec<Vec<f32>> =
+            params.items.iter().map(|p| (0..p.slot.len).map(number).collect()).collect();
+        let (disk, to) = (SimulatedDisk::new(), Path::new("/adapter"));
+        let note = AdapterNote {
+            base_model: "model",
+            base_fingerprint: "1",
+            template_hash: "2",
+            template: b"{}",
+        };
+        write(&disk, to, &lora, &params, &good, &note)?;
+        let names = ["adapter_config.json", "adapter_model.safetensors", NOTE, "template.json"];
+        assert_eq!(disk.list(to)?, names);
+        let written = || read_file(&disk, &to.join(names[1]), 1 << 20);
+        // What the crate writes by itself.
+        let views = params.items.iter().zip(&good).map(|(param, values)| {
+            let shape = vec![param.rows as usize, param.cols as usize];
+            let bytes = bytemuck::cast_slice(values);
+            let view = TensorView::new(safetensors::Dtype::F32, shape, bytes).expect("a tensor");
+            (format!("{PREFIX}{}", param.name), view)
+        });
+        let format = Some([("format".to_string(), "pt".to_string())].into());
+        let expected = safetensors::serialize(views, format)?;
+        assert!(written()? == expected, "other bytes than PEFT's format has");
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            let mut values = good.clone();
+            values[3][1] = bad;
+            let error = write(&disk, to, &lora, &params, &values, &note).unwrap_err().to_string();
+            let name = format!("`{}`", params.items[3].name);
+            let words = [name.as_str(), "not finite, at 1", "is not written", "lower --lr"];
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+            assert!(written()? == expected, "{bad} changed the adapter that was there");
+            assert_eq!(disk.list(Path::new("/"))?, ["adapter"]);
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,10 +11,14 @@ use half::{bf16, f16};
 use paddock_core::config::Config;
 use paddock_core::model::{Method, Params, names};
 use paddock_core::weights::{Dtype, WeightView, Weights};
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Value, json};
 
 use super::adapter::{Adapter, dtype_name};
 use crate::error::bad_input;
+use crate::run::checkpoint::{Entry, Payload};
+use crate::run::publish::{IfTaken, PublishError, publish_checked};
+use crate::storage::Storage;
 
 /// Bytes of one file before a model is cut into shards.
 const SHARD: u64 = 5_000_000_000;
@@ -46,11 +51,24 @@ struct Tensor<'a> {
     dtype: Dtype,
     source: &'a Source<'a>,
     params: &'a Params,
-    /// What went wrong first: the writer of the format asks for bytes and takes no errors.
-    problem: &'a RefCell<Option<anyhow::Error>>,
 }
 
 impl Tensor<'_> {
+    /// Its bytes in the file: those of the checkpoint where nothing changes them.
+    fn data(&self) -> anyhow::Result<Cow<'_, [u8]>> {
+        if let Source::Merged { weights, adapter: None } = self.source {
+            let view = &weights.tensors[self.index];
+            if view.dtype == self.dtype {
+                return Ok(Cow::Borrowed(view.bytes));
+            }
+        }
+        Ok(Cow::Owned(encode(&self.checked_values()?, self.dtype)))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64 * self.dtype.bytes()
+    }
+
     /// Its numbers, every one finite in the type in which it is written.
     fn checked_values(&self) -> anyhow::Result<Vec<f32>> {
         let values = self.values()?;
@@ -114,33 +132,70 @@ fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
     }
 }
 
-impl safetensors::View for &Tensor<'_> {
-    fn dtype(&self) -> safetensors::Dtype {
-        match self.dtype {
+/// Where everything lies in a safetensors file, just as the crate of that name lays it out: wide element types
+/// first, then by name. That crate writes into files of its own; this way tensors pass through a [`Storage`], one in
+/// memory at a time.
+pub(super) struct Layout {
+    header: Vec<u8>,
+    /// Numbers of the tensors as they follow each other.
+    order: Vec<usize>,
+    /// Length of the file.
+    pub(super) bytes: u64,
+}
+
+impl Layout {
+    /// Of tensors by name, element type and shape.
+    pub(super) fn of(tensors: Vec<(String, Dtype, Vec<usize>)>) -> anyhow::Result<Layout> {
+        let stored = |dtype| match dtype {
             Dtype::F32 => safetensors::Dtype::F32,
             Dtype::Bf16 => safetensors::Dtype::BF16,
             Dtype::F16 => safetensors::Dtype::F16,
+        };
+        let mut list: Vec<_> = tensors.into_iter().enumerate().collect();
+        list.sort_by(|(_, (a, x, _)), (_, (b, y, _))| stored(*y).cmp(&stored(*x)).then(a.cmp(b)));
+        let (mut infos, mut order, mut end) = (Vec::new(), Vec::new(), 0);
+        for (number, (name, dtype, shape)) in list {
+            let start = end;
+            end += shape.iter().product::<usize>() * dtype.bytes() as usize;
+            let (dtype, data_offsets) = (stored(dtype), (start, end));
+            infos.push((name, TensorInfo { dtype, shape, data_offsets }));
+            order.push(number);
         }
+        let format = [("format".to_string(), "pt".to_string())].into();
+        let mut text = serde_json::to_vec(&Metadata::new(Some(format), infos)?)?;
+        text.resize(text.len().next_multiple_of(8), b' ');
+        let mut header = (text.len() as u64).to_le_bytes().to_vec();
+        header.append(&mut text);
+        let bytes = (header.len() + end) as u64;
+        Ok(Layout { header, order, bytes })
     }
-    fn shape(&self) -> &[usize] {
-        &self.shape
+
+    /// Writes the file; `data` gives a tensor's bytes, by its number, when its turn comes.
+    pub(super) fn write<'d>(
+        &self,
+        out: &mut dyn Write,
+        data: &dyn Fn(usize) -> io::Result<Cow<'d, [u8]>>,
+    ) -> io::Result<()> {
+        out.write_all(&self.header)?;
+        self.order.iter().try_for_each(|&number| out.write_all(&data(number)?))
     }
-    fn data(&self) -> Cow<'_, [u8]> {
-        let plain = matches!(self.source, Source::Merged { adapter: None, .. });
-        if let (true, Source::Merged { weights, .. }) = (plain, self.source) {
-            let view = &weights.tensors[self.index];
-            if view.dtype == self.dtype {
-                return Cow::Borrowed(view.bytes);
-            }
-        }
-        let values = self.checked_values().unwrap_or_else(|error| {
-            self.problem.borrow_mut().get_or_insert(error);
-            vec![0.0; self.shape.iter().product()]
-        });
-        Cow::Owned(encode(&values, self.dtype))
-    }
-    fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.bytes() as usize
+}
+
+/// One file of weights.
+struct Shard<'a> {
+    name: String,
+    tensors: &'a [Tensor<'a>],
+    layout: Layout,
+}
+
+impl Shard<'_> {
+    /// Writes the file; `keep` takes what is no error of the file system.
+    fn write(
+        &self,
+        out: &mut dyn Write,
+        keep: &dyn Fn(anyhow::Error) -> io::Error,
+    ) -> io::Result<()> {
+        self.layout.write(out, &|number| self.tensors[number].data().map_err(keep))
     }
 }
 
@@ -148,7 +203,7 @@ impl safetensors::View for &Tensor<'_> {
 pub struct Export<'a> {
     /// The model folder that tokenizer and configuration are copied from.
     pub from: &'a Path,
-    /// The new folder; must not exist.
+    /// The new folder.
     pub to: &'a Path,
     /// The model's shape.
     pub config: &'a Config,
@@ -159,100 +214,96 @@ pub struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Writes the folder beside its final place, has it checked there, and renames it when it is
-    /// complete.
+    /// Publishes the folder: written beside its final place, synced, read back, given to `check`, renamed. After an
+    /// error a folder of that name is as it was, and nothing is beside it.
     pub fn write(
         &self,
+        storage: &dyn Storage,
         source: &Source<'_>,
+        if_taken: IfTaken,
         check: &mut dyn FnMut(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if self.to.exists() {
-            return Err(bad_input(format!(
-                "{}: already exists; choose a new folder, nothing is overwritten",
-                self.to.display()
-            )));
-        }
-        let name = self.to.file_name().context("the output folder needs a name")?;
-        let mut partial = name.to_os_string();
-        partial.push(".partial");
-        let partial = self.to.with_file_name(partial);
-        if partial.exists() {
-            std::fs::remove_dir_all(&partial)?;
-        }
-        std::fs::create_dir_all(&partial)
-            .with_context(|| format!("cannot create {}", partial.display()))?;
-        self.write_weights(&partial, source)?;
-        self.write_config(&partial, source)?;
-        for companion in COMPANIONS {
-            let file = self.from.join(companion);
-            if file.is_file() {
-                std::fs::copy(&file, partial.join(companion))?;
-            }
-        }
-        if let Some(template) = self.template.as_ref().filter(|t| t.is_file()) {
-            std::fs::copy(template, partial.join("template.json"))?;
-        }
-        for entry in std::fs::read_dir(&partial)? {
-            std::fs::File::open(entry?.path())?.sync_all()?;
-        }
-        check(&partial)?;
-        std::fs::rename(&partial, self.to)?;
-        Ok(())
-    }
-
-    fn write_weights(&self, dir: &Path, source: &Source<'_>) -> anyhow::Result<()> {
         let (Source::Merged { weights, .. } | Source::Trained { weights, .. }) = source;
         let method = match source {
             Source::Merged { adapter: Some(adapter), .. } => Method::Lora(adapter.lora),
             _ => Method::Frozen,
         };
         let params = Params::new(self.config, method);
+        let tensors = self.tensors(weights, source, &params);
+        let shards = shards(&tensors)?;
+        // What went wrong first: while files are written only errors of the file system can be told.
         let problem = RefCell::new(None);
-        let tensors: Vec<(String, Tensor<'_>)> = names::tensors(self.config)
-            .into_iter()
-            .enumerate()
-            .map(|(index, spec)| {
-                let (rows, cols) = (spec.rows as usize, spec.cols as usize);
-                let shape = if spec.vector { vec![cols] } else { vec![rows, cols] };
-                let dtype = self.dtype.unwrap_or(weights.tensors[index].dtype);
-                let (name, params, problem) = (spec.name.clone(), &params, &problem);
-                (spec.name, Tensor { name, index, shape, dtype, source, params, problem })
-            })
+        let keep: &dyn Fn(anyhow::Error) -> io::Error = &|error| {
+            problem.borrow_mut().get_or_insert(error);
+            io::Error::other("there was nothing good to write")
+        };
+        let writers: Vec<_> =
+            shards.iter().map(|shard| move |out: &mut dyn Write| shard.write(out, keep)).collect();
+        let texts = self.texts(weights, &shards)?;
+        let streams = shards.iter().zip(&writers).map(|(shard, write)| Entry {
+            name: &shard.name,
+            payload: Payload::Stream { bytes: shard.layout.bytes, write },
+        });
+        let files: Vec<Entry<'_>> = streams
+            .chain(texts.iter().map(|(name, text)| Entry { name, payload: Payload::Bytes(text) }))
             .collect();
-        let shards = cut(&tensors);
-        let count = shards.len();
-        let mut map = serde_json::Map::new();
-        for (i, shard) in shards.iter().enumerate() {
-            let name = match count {
-                1 => "model.safetensors".to_string(),
-                _ => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
-            };
-            for (tensor, _) in *shard {
-                map.insert(tensor.clone(), json!(name));
-            }
-            let metadata = Some([("format".to_string(), "pt".to_string())].into());
-            safetensors::serialize_to_file(
-                shard.iter().map(|(n, t)| (n, t)),
-                metadata,
-                &dir.join(&name),
-            )
-            .with_context(|| format!("cannot write {name}"))?;
-            if let Some(error) = problem.take() {
-                return Err(error);
-            }
+        let mut check = |new: &Path| check(new).map_err(keep);
+        match publish_checked(storage, self.to, &files, if_taken, &mut check) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match (problem.take(), error) {
+                (Some(problem), _) => problem,
+                (None, error @ PublishError::Taken { .. }) => bad_input(error.to_string()),
+                (None, error) => error.into(),
+            }),
         }
-        if count > 1 {
-            let total: u64 = tensors.iter().map(|(_, t)| bytes_of(t)).sum();
+    }
+
+    /// Every tensor of the model, in the core's order.
+    fn tensors<'t>(
+        &self,
+        weights: &Weights<'_>,
+        source: &'t Source<'t>,
+        params: &'t Params,
+    ) -> Vec<Tensor<'t>> {
+        let specs = names::tensors(self.config).into_iter().enumerate();
+        let tensor = |(index, spec): (usize, names::TensorSpec)| {
+            let (rows, cols) = (spec.rows as usize, spec.cols as usize);
+            let shape = if spec.vector { vec![cols] } else { vec![rows, cols] };
+            let dtype = self.dtype.unwrap_or(weights.tensors[index].dtype);
+            Tensor { name: spec.name, index, shape, dtype, source, params }
+        };
+        specs.map(tensor).collect()
+    }
+
+    /// Everything beside the weights.
+    fn texts(
+        &self,
+        weights: &Weights<'_>,
+        shards: &[Shard<'_>],
+    ) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+        let mut texts = vec![("config.json", self.config_json(weights)?)];
+        let companions = COMPANIONS.map(|name| (name, self.from.join(name)));
+        let template = self.template.iter().map(|path| ("template.json", path.clone()));
+        for (name, path) in companions.into_iter().chain(template).filter(|(_, p)| p.is_file()) {
+            let read = std::fs::read(&path);
+            texts.push((name, read.with_context(|| format!("cannot read {}", path.display()))?));
+        }
+        if shards.len() > 1 {
+            let all = shards.iter().flat_map(|s| s.tensors.iter().map(|tensor| (tensor, &s.name)));
+            let total: u64 = all.clone().map(|(tensor, _)| tensor.bytes()).sum();
+            let map: serde_json::Map<String, Value> =
+                all.map(|(tensor, file)| (tensor.name.clone(), json!(file))).collect();
             let index = json!({"metadata": {"total_size": total}, "weight_map": map});
-            std::fs::write(dir.join("model.safetensors.index.json"), format!("{index:#}\n"))?;
+            texts.push(("model.safetensors.index.json", format!("{index:#}\n").into_bytes()));
         }
-        Ok(())
+        Ok(texts)
     }
 
     /// config.json of the source with the new element type.
-    fn write_config(&self, dir: &Path, source: &Source<'_>) -> anyhow::Result<()> {
-        let (Source::Merged { weights, .. } | Source::Trained { weights, .. }) = source;
-        let text = std::fs::read_to_string(self.from.join("config.json"))?;
+    fn config_json(&self, weights: &Weights<'_>) -> anyhow::Result<Vec<u8>> {
+        let path = self.from.join("config.json");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let mut config: Value = serde_json::from_str(&text)?;
         let first = weights.tensors.first().map_or(Dtype::F32, |t| t.dtype);
         let name = dtype_name(self.dtype.unwrap_or(first));
@@ -260,20 +311,30 @@ impl Export<'_> {
             let key = if map.contains_key("dtype") { "dtype" } else { "torch_dtype" };
             map.insert(key.to_string(), json!(name));
         }
-        std::fs::write(dir.join("config.json"), format!("{config:#}\n"))?;
-        Ok(())
+        Ok(format!("{config:#}\n").into_bytes())
     }
 }
 
-fn bytes_of(tensor: &Tensor<'_>) -> u64 {
-    safetensors::View::data_len(&tensor) as u64
+/// The files of weights, named as Hugging Face names them.
+fn shards<'a>(tensors: &'a [Tensor<'a>]) -> anyhow::Result<Vec<Shard<'a>>> {
+    let parts = cut(tensors);
+    let count = parts.len();
+    let shard = |(i, tensors): (usize, &'a [Tensor<'a>])| {
+        let name = match count {
+            1 => "model.safetensors".to_string(),
+            _ => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
+        };
+        let described = tensors.iter().map(|t| (t.name.clone(), t.dtype, t.shape.clone()));
+        Ok(Shard { name, tensors, layout: Layout::of(described.collect())? })
+    };
+    parts.into_iter().enumerate().map(shard).collect()
 }
 
 /// Cuts the tensors into runs of at most `SHARD` bytes.
-fn cut<'a, 'b>(tensors: &'b [(String, Tensor<'a>)]) -> Vec<&'b [(String, Tensor<'a>)]> {
+fn cut<'a, 'b>(tensors: &'b [Tensor<'a>]) -> Vec<&'b [Tensor<'a>]> {
     let (mut shards, mut start, mut size) = (Vec::new(), 0, 0);
-    for (i, (_, tensor)) in tensors.iter().enumerate() {
-        let bytes = bytes_of(tensor);
+    for (i, tensor) in tensors.iter().enumerate() {
+        let bytes = tensor.bytes();
         if size + bytes > SHARD && i > start {
             shards.push(&tensors[start..i]);
             (start, size) = (i, 0);
@@ -282,4 +343,47 @@ fn cut<'a, 'b>(tensors: &'b [(String, Tensor<'a>)]) -> Vec<&'b [(String, Tensor<
     }
     shards.push(&tensors[start..]);
     shards
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_bytes_that_the_crate_of_the_format_gives_it() -> anyhow::Result<()> {
+        let tensors = [
+            ("model.norm.weight", Dtype::F32, vec![3]),
+            ("b", Dtype::Bf16, vec![2, 5]),
+            ("c", Dtype::F16, vec![7, 1]),
+            ("a.10", Dtype::F32, vec![1, 2]),
+            ("a.9", Dtype::Bf16, vec![4]),
+            ("empty", Dtype::F32, vec![0, 4]),
+        ];
+        let bytes = |i: usize| {
+            let (_, dtype, shape) = &tensors[i];
+            vec![i as u8 + 1; shape.iter().product::<usize>() * dtype.bytes() as usize]
+        };
+        let all: Vec<Vec<u8>> = (0..tensors.len()).map(bytes).collect();
+        let described =
+            tensors.iter().map(|(name, d, shape)| (name.to_string(), *d, shape.clone()));
+        let layout = Layout::of(described.collect())?;
+        let mut found = Vec::new();
+        layout.write(&mut found, &|i| Ok(Cow::Borrowed(&all[i])))?;
+        assert_eq!(found.len() as u64, layout.bytes);
+        let views = tensors.iter().zip(&all).map(|((name, dtype, shape), bytes)| {
+            let dtype = match dtype {
+                Dtype::F32 => safetensors::Dtype::F32,
+                Dtype::Bf16 => safetensors::Dtype::BF16,
+                Dtype::F16 => safetensors::Dtype::F16,
+            };
+            (*name, TensorView::new(dtype, shape.clone(), bytes).expect("a tensor"))
+        });
+        let format = Some([("format".to_string(), "pt".to_string())].into());
+        assert_eq!(found, safetensors::serialize(views, format)?);
+        let failing = layout.write(&mut Vec::new(), &|_| Err(io::Error::other("no numbers")));
+        assert_eq!(failing.unwrap_err().to_string(), "no numbers");
+        Ok(())
+    }
 }

@@ -39,7 +39,7 @@ pub enum Event {
     Pause(Pause),
     /// What came out of the run, in words.
     Verdict(Verdict),
-    /// The run has failed. `done` follows.
+    /// The run has failed; nothing follows.
     Error(Failure),
     /// The last event.
     Done(Done),

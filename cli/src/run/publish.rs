@@ -1,4 +1,4 @@
-//! Folders that appear all at once: the adapter and the merged model.
+//! Folders that appear all at once: the adapter, the trained or merged model.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub enum PublishError {
         defect: Defect,
     },
     /// The name is taken.
-    #[error("{} exists already; choose another folder", path.display())]
+    #[error("{}: already exists; choose a new folder, nothing is overwritten", path.display())]
     Taken {
         /// The folder.
         path: PathBuf,
@@ -67,10 +67,23 @@ pub fn publish_folder(
     entries: &[Entry],
     if_taken: IfTaken,
 ) -> Result<Vec<ManifestFile>, PublishError> {
+    publish_checked(storage, target, entries, if_taken, &mut |_| Ok(()))
+}
+
+/// As [`publish_folder`], where `check` has the last word on the finished folder, which it gets under its temporary
+/// name.
+pub fn publish_checked(
+    storage: &dyn Storage,
+    target: &Path,
+    entries: &[Entry],
+    if_taken: IfTaken,
+    check: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> Result<Vec<ManifestFile>, PublishError> {
     let usage = |what: String| PublishError::Usage { path: target.to_path_buf(), what };
     check_entries(entries).map_err(usage)?;
     let name = target.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| usage("it has no name".to_string()))?;
+    let name =
+        name.ok_or_else(|| usage("it has no name in Unicode; choose another".to_string()))?;
     let call = |(action, path, source): Failure| PublishError::Call {
         target: target.to_path_buf(),
         action,
@@ -87,8 +100,9 @@ pub fn publish_folder(
     let temporary = target.with_file_name(format!(".tmp-{name}"));
     tree::remove_unnamed(storage, &temporary).map_err(at("clearing", &temporary))?;
     let prepared = write_and_verify(storage, &temporary, target, entries, &call);
+    let aside = format!("{}{name}", tree::TRASH_PREFIX);
     let published = prepared.and_then(|files| {
-        let aside = format!("{}{name}", tree::TRASH_PREFIX);
+        check(&temporary).map_err(at("checking", &temporary))?;
         let old = tree::publish(storage, &temporary, target, &aside);
         Ok((files, old.map_err(at("renaming to", target))?))
     });
@@ -96,6 +110,10 @@ pub fn publish_folder(
         Ok((files, old)) => {
             // The new folder is in place; an old one that cannot be removed is hidden and harmless.
             let _ = old.map(|old| tree::remove_unnamed(storage, &old));
+            if if_taken == IfTaken::Replace {
+                // Nor is one needed any more that a power cut left aside earlier.
+                let _ = tree::remove_aside(storage, target, &aside);
+            }
             Ok(files)
         }
         Err(error) => {
@@ -163,20 +181,42 @@ mod tests {
     }
 
     #[test]
+    fn f15_a_folder_that_is_refused_is_not_published() -> Result<(), Box<dyn std::error::Error>> {
+        let disk = SimulatedDisk::new();
+        publish(&disk, b"old text", IfTaken::Refuse)?;
+        let entry = Entry { name: "adapter_config.json", payload: Payload::Bytes(b"new text") };
+        let mut refuse = |new: &Path| -> io::Result<()> {
+            assert_eq!(read_file(&disk, &new.join("adapter_config.json"), 100)?, b"new text");
+            Err(io::Error::other("not as it should be"))
+        };
+        let target = Path::new("/adapter");
+        let result = publish_checked(&disk, target, &[entry], IfTaken::Replace, &mut refuse);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("checking") && error.contains("not as it should be"), "{error}");
+        assert_eq!(disk.list(Path::new("/"))?, ["adapter"]);
+        assert_eq!(texts(&disk), [b"old text"; 2]);
+        Ok(())
+    }
+
+    #[test]
     fn f15_a_folder_is_the_old_one_or_the_new_one() -> Result<(), Box<dyn std::error::Error>> {
         let disk = SimulatedDisk::new();
         publish(&disk, b"old text", IfTaken::Refuse)?;
         let error = publish(&disk, b"new text", IfTaken::Refuse).unwrap_err();
-        assert!(error.to_string().contains("exists already"), "{error}");
+        assert!(error.to_string().contains("already exists"), "{error}");
         let old: Image = disk.visible();
         let disk = SimulatedDisk::from_image(&old);
         publish(&disk, b"new text", IfTaken::Replace)?;
         assert_eq!(disk.list(Path::new("/"))?, ["adapter"]);
         assert_eq!(texts(&disk), [b"new text"; 2]);
         let counts = disk.trace().power_cuts(3, &mut |image, _| {
-            let texts = texts(&SimulatedDisk::from_image(image));
+            let disk = SimulatedDisk::from_image(image);
+            let found = texts(&disk);
             let whole = [vec![b"old text".to_vec(); 2], vec![b"new text".to_vec(); 2], Vec::new()];
-            assert!(whole.contains(&texts), "{texts:?}");
+            assert!(whole.contains(&found), "{found:?}");
+            // Whatever was left half done goes with the next attempt.
+            publish(&disk, b"new text", IfTaken::Replace).expect("a good disk");
+            assert_eq!(disk.list(Path::new("/")).expect("a list"), ["adapter"]);
         });
         println!("publishing: {} power cuts, {} different disks", counts.cuts, counts.distinct);
         for fault in Fault::ALL {

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// The exit code of a run that was interrupted, whether it could save or not.
+/// The exit code of a run that was interrupted and has saved, or had nothing to save yet. A run that could not save
+/// says why and ends with the code of that error.
 pub const EXIT_INTERRUPTED: i32 = 130;
 
 /// Whether the run was asked to stop. Clones share the answer; asking costs one load, so it may be

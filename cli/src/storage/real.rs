@@ -13,6 +13,19 @@ pub struct RealStorage;
 
 struct RealFile(File);
 
+/// Opens a file that is there already, or may be, for writing; never through a link, whose target would be changed.
+fn open_to_write(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW);
+    options.open(path).map_err(|error| match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_symlink() => {
+            let what = "it is a link, and nothing is written through links; delete it";
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        }
+        _ => error,
+    })
+}
+
 impl WriteFile for RealFile {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.0.write(data)
@@ -57,7 +70,7 @@ impl Storage for RealStorage {
     }
 
     fn append(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let file = open_to_write(OpenOptions::new().append(true).create(true), path)?;
         Ok(Box::new(RealFile(file)))
     }
 
@@ -66,7 +79,7 @@ impl Storage for RealStorage {
     }
 
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.set_len(bytes)
+        open_to_write(OpenOptions::new().write(true), path)?.set_len(bytes)
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Meta> {
@@ -181,6 +194,29 @@ mod tests {
         let result = whole::write_new(&RealStorage, &path, &mut |out| out.write_all(b"new"));
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path)?, b"old");
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn f42_nothing_is_appended_or_cut_through_a_link() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (precious, link) = (dir.path().join("precious"), dir.path().join("metrics.jsonl"));
+        fs::write(&precious, "not a run's")?;
+        std::os::unix::fs::symlink(&precious, &link)?;
+        let appended = RealStorage.append(&link).map(drop);
+        for result in [appended, RealStorage.truncate(&link, 0)] {
+            let error = result.expect_err("it is a link");
+            assert!(error.to_string().contains("nothing is written through links"), "{error}");
+        }
+        // A link to nothing creates nothing there either.
+        fs::remove_file(&precious)?;
+        assert!(RealStorage.append(&link).is_err() && !precious.exists());
+        // What is no link is written as before.
+        fs::remove_file(&link)?;
+        whole::write_all(&mut *RealStorage.append(&link)?, b"a line")?;
+        RealStorage.truncate(&link, 1)?;
+        assert_eq!(fs::read(&link)?, b"a");
         Ok(())
     }
 

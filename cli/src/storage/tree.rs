@@ -82,6 +82,19 @@ pub fn publish(
     Ok(moved)
 }
 
+/// Removes everything beside `target` that bears a name which [`publish`] derives from `aside`.
+pub fn remove_aside(storage: &dyn Storage, target: &Path, aside: &str) -> io::Result<()> {
+    let (parent, _) = split(target)?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_derived = |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number);
+    for name in retry(|| storage.list(parent))? {
+        if name.strip_prefix(aside).is_some_and(is_derived) {
+            remove_unnamed(storage, &parent.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
 /// `base`, or `base-2`, `base-3`, …: the first that is not taken in `parent`.
 pub fn free_name(storage: &dyn Storage, parent: &Path, base: &str) -> io::Result<PathBuf> {
     let mut path = parent.join(base);

@@ -6,18 +6,15 @@ use std::time::{Duration, Instant};
 use paddock_core::train::{Decision, Outcome, Phase, StepReport, Watch};
 
 use super::on_the_way::Watched;
-use super::report::Listener;
+use super::outlets::{Clock, Outlets};
 use super::session::{Scores, Session, Stepped};
 use super::spike::Losses;
 use super::verdict::Facts;
 use crate::run::checkpoint::{CheckpointError, Keep, Saved};
 use crate::run::config::{EarlyStopOn, LossSpike};
-use crate::run::control::Control;
 use crate::run::events::{Event, Pause, Reason, SavedCheckpoint, Warning};
-use crate::run::folder::RunFolder;
-use crate::run::metrics::{Eval, Line, MetricsWriter, Step};
+use crate::run::metrics::{Eval, Line, Step};
 use crate::run::signals::Signals;
-use crate::storage::Storage;
 
 /// Steps in a row whose numbers may be bad before the run gives up.
 const MOST_BAD_STEPS: u64 = 3;
@@ -28,46 +25,7 @@ const MOST_UNMOVED: f64 = 0.5;
 /// Between two attempts to write to a full disk.
 const FULL_DISK_WAIT: Duration = Duration::from_secs(5);
 
-/// Where a run writes and who hears of it.
-pub struct Outlets<'a, 's> {
-    /// The file system.
-    pub storage: &'s dyn Storage,
-    /// The run's folder.
-    pub folder: &'a RunFolder,
-    /// Its metrics.
-    pub metrics: MetricsWriter<'s>,
-    /// Whoever listens.
-    pub listener: &'a mut dyn Listener,
-    /// Whether to stop.
-    pub signals: &'a Signals,
-    /// Whether to pause.
-    pub control: &'a Control,
-}
-
-/// The clock of a run over all its starts.
-pub struct Clock {
-    before: f64,
-    since: Instant,
-}
-
-impl Clock {
-    /// Goes on from `before` seconds.
-    pub fn from(before: f64) -> Clock {
-        Clock { before, since: Instant::now() }
-    }
-
-    /// Time that was not spent on training.
-    pub fn leave_out(&mut self, time: Duration) {
-        self.since += time;
-    }
-
-    /// Seconds of training so far.
-    pub fn elapsed_s(&self) -> f64 {
-        self.before + self.since.elapsed().as_secs_f64()
-    }
-}
-
-/// Stops a step between micro-batches when a signal came, and declines an update above the limit.
+/// Stops a step between micro-batches and layers when a signal came, and declines an update above the limit.
 struct Guard<'a> {
     signals: &'a Signals,
     limit: f64,
@@ -118,6 +76,9 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             self.facts.before = Some(scores.loss);
             self.note_eval(scores, false)?;
         }
+        if let Some(reason) = self.catch_up()? {
+            return Ok(reason);
+        }
         while !self.session.finished() {
             self.wait_while_paused()?;
             if self.out.signals.stop_requested() {
@@ -155,6 +116,28 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             self.answer_on_the_way()?;
         }
         Ok(Reason::Finished)
+    }
+
+    /// What the checkpoint that a run goes on from still owes: the evaluation that a signal cut short, and the end of
+    /// a run whose patience had run out.
+    fn catch_up(&mut self) -> anyhow::Result<Option<Reason>> {
+        let (run, c) = (&self.session.run, &self.session.setup.config);
+        if run.step > 0 && self.evaluates() && run.evaluated != run.step {
+            return self.after_step();
+        }
+        self.facts.stopped_early = run.is_out_of_patience(c.patience.unwrap_or(0));
+        Ok(self.facts.stopped_early.then_some(Reason::EarlyStop))
+    }
+
+    /// Steps between evaluations.
+    fn eval_every(&self) -> u64 {
+        let setup = self.session.setup;
+        setup.config.eval_every.unwrap_or(setup.steps_per_epoch()).max(1)
+    }
+
+    /// Whether an evaluation is due after the step that was made last.
+    fn evaluates(&self) -> bool {
+        self.session.finished() || self.session.run.step.is_multiple_of(self.eval_every())
     }
 
     fn good_step(
@@ -247,16 +230,13 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
     /// Evaluations and checkpoints that are due; a reason if the run is to end.
     fn after_step(&mut self) -> anyhow::Result<Option<Reason>> {
         let c = &self.session.setup.config;
-        let per_epoch = self.session.setup.steps_per_epoch();
         let step = self.session.run.step;
-        let done = self.session.finished();
-        let eval_every = c.eval_every.unwrap_or(per_epoch).max(1);
-        let save_every = c.save_every.unwrap_or(eval_every).max(1);
+        let save_every = c.save_every.unwrap_or(self.eval_every()).max(1);
         let patience = c.patience.unwrap_or(0);
         let watches_train = c.early_stop_on == EarlyStopOn::Train;
-        let mut save = done || step.is_multiple_of(save_every);
+        let mut save = self.session.finished() || step.is_multiple_of(save_every);
         let mut stop = false;
-        if done || step.is_multiple_of(eval_every) {
+        if self.evaluates() {
             let mut scores = None;
             if !self.session.setup.validation.is_empty() {
                 scores = self.scores()?;
@@ -264,19 +244,19 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
                     return self.interrupted().map(Some);
                 }
             }
-            let train_loss = self.session.run.mean_recent_loss();
             let score = match scores {
                 Some(scores) if !watches_train => Some(scores.loss),
-                _ if watches_train || c.patience.is_some() => Some(train_loss),
+                // None if every step since the last time was passed over: that is no reason to judge.
+                _ if watches_train || c.patience.is_some() => self.session.run.mean_recent_loss(),
                 _ => None,
             };
-            if let Some(score) = score {
-                let decision = self.session.run.judge(score, patience);
-                save |= decision == Decision::Best;
-                stop = decision == Decision::Stop;
-                if let Some(scores) = scores {
-                    self.note_eval(scores, decision == Decision::Best)?;
-                }
+            let decision = score.map(|score| self.session.run.judge(score, patience));
+            self.session.run.evaluated = step;
+            let best = decision == Some(Decision::Best);
+            save |= best;
+            stop = decision == Some(Decision::Stop);
+            if let Some(scores) = scores {
+                self.note_eval(scores, best)?;
             }
         }
         if save || stop {
@@ -289,7 +269,8 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
 
     fn scores(&mut self) -> anyhow::Result<Option<Scores>> {
         let signals = self.out.signals;
-        self.session.evaluate(&|| !signals.stop_requested())
+        let go_on = || !signals.stop_requested();
+        self.session.evaluate_while(&go_on, &go_on)
     }
 
     fn note_eval(&mut self, scores: Scores, best: bool) -> anyhow::Result<()> {

@@ -1,17 +1,85 @@
-//! Which rows a run held out, written down in its folder, so that whoever judges the model later asks the very
-//! rows that it has not seen.
+//! Which rows a run held out: those of files of their own without what is trained on, all of them written down in
+//! its folder, so that whoever judges the model later asks the very rows that it has not seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use paddock_datasets::tokens::{Facts, Store};
 use serde::{Deserialize, Serialize};
 
+use super::mixture::row_key;
+use super::rows::Rows;
 use super::setup::Setup;
+use super::test_rows::TestRow;
 use crate::bundled;
 use crate::error::bad_input;
 use crate::run::folder::RunFolder;
 use crate::storage::whole::{read_file, replace_file};
 use crate::storage::{RealStorage, Storage};
+
+/// Which of the rows to judge by are trained on.
+pub struct Taught {
+    by_text: bool,
+    keys: HashSet<u128>,
+}
+
+impl Taught {
+    /// Looks for the rows that are asked about among those to learn from, of which there may be far more: only
+    /// keys of the former are kept. Rows are told apart as the automatic split does it: by tokens and mask, or
+    /// `by_text` where several templates or worked examples make different tokens of equal rows.
+    pub fn of(train: &Rows, asked: impl Iterator<Item = Facts>, by_text: bool) -> Taught {
+        let mut taught = Taught { by_text, keys: HashSet::new() };
+        let asked: HashSet<u128> = asked.map(|facts| taught.key(&facts)).collect();
+        if !asked.is_empty() {
+            let keys = train.facts().map(|facts| taught.key(&facts));
+            taught.keys = keys.filter(|key| asked.contains(key)).collect();
+        }
+        taught
+    }
+
+    fn key(&self, facts: &Facts) -> u128 {
+        if self.by_text { row_key(facts) } else { facts.key }
+    }
+
+    fn has(&self, facts: &Facts) -> bool {
+        self.keys.contains(&self.key(facts))
+    }
+
+    /// The rows of a validation file without those that are trained on, and the number of these.
+    ///
+    /// # Errors
+    /// If that leaves none.
+    pub fn without(&self, path: &str, store: &Arc<Store>) -> anyhow::Result<(Rows, u64)> {
+        let rows = store.len();
+        let kept: Vec<usize> = (0..rows).filter(|&i| !self.has(&store.facts(i))).collect();
+        if kept.is_empty() {
+            return Err(bad_input(format!(
+                "{path}: the text of every row is trained on too ({rows} rows), so they cannot show what the model \
+                 has learned. Name rows that are not trained on with --validation FILE, or let some be held out: \
+                 --validation 0.1"
+            )));
+        }
+        let shared = (rows - kept.len()) as u64;
+        Ok((Rows::of(Arc::clone(store), kept), shared))
+    }
+
+    /// Removes test rows that are trained on; how many.
+    ///
+    /// # Errors
+    /// If that leaves none.
+    pub fn remove_from(&self, tests: &mut Vec<TestRow>) -> anyhow::Result<u64> {
+        let before = tests.len();
+        tests.retain(|row| !self.has(&row.facts));
+        if before > 0 && tests.is_empty() {
+            return Err(bad_input(format!(
+                "the text of every test row is trained on too ({before} rows), so answers to them would show nothing. \
+                 Name rows that are not trained on with --test FILE, or turn judging off with --test-rows 0"
+            )));
+        }
+        Ok((before - tests.len()) as u64)
+    }
+}
 
 /// The file's name in a run folder.
 pub const HELD_OUT: &str = "held_out.json";
@@ -33,12 +101,14 @@ pub fn write(setup: &Setup, folder: &RunFolder, storage: &dyn Storage) -> anyhow
         return Ok(());
     }
     let data = setup.config.data.clone();
+    let rows = || setup.validation.facts().map(|facts| facts.row).collect();
     let found = match &setup.validation_file {
-        Some(path) => HeldOut { version: VERSION, data: vec![path.clone()], rows: None },
-        None => {
-            let rows = setup.validation.facts().map(|facts| facts.row).collect();
-            HeldOut { version: VERSION, data, rows: Some(rows) }
+        Some(path) => {
+            // Of a file that shares rows with the training rows, the others.
+            let rows = (setup.shared > 0).then(rows);
+            HeldOut { version: VERSION, data: vec![path.clone()], rows }
         }
+        None => HeldOut { version: VERSION, data, rows: Some(rows()) },
     };
     Ok(replace_file(storage, &folder.path().join(HELD_OUT), &serde_json::to_vec(&found)?)?)
 }

@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use paddock_core::model::Model;
+use paddock_core::model::{Method, Model};
 use paddock_core::philox::{Philox, Stream};
 use paddock_core::train::evaluate;
 use paddock_datasets::encode::Example;
 use paddock_datasets::stories::check;
 use serde::{Deserialize, Serialize};
 
+use super::report::Listener;
 use super::session::{Session, batches};
 use crate::group::Group;
-use crate::run::events::{Judged, Share};
+use crate::run::events::{Event, Judged, Share, Warning};
 use crate::run::folder::RunFolder;
 use crate::storage::Storage;
 use crate::storage::whole::{read_file, replace_file};
@@ -110,29 +111,50 @@ pub fn longest_answer(setup: &super::Setup) -> u64 {
 }
 
 /// The judgement of the model before training: made once and kept beside the run, since full training changes
-/// the model.
+/// the model. A run that goes on with another number of test rows makes it anew, or says why it cannot.
 pub fn before(
     session: &mut Session<'_>,
     folder: &RunFolder,
     storage: &dyn Storage,
+    listener: &mut dyn Listener,
     go_on: &mut dyn FnMut(usize) -> bool,
 ) -> anyhow::Result<Option<Judgement>> {
     if session.setup.test.is_empty() {
         return Ok(None);
     }
     let path = kept(folder);
-    if let Ok(bytes) = read_file(storage, &path, 64 << 20)
-        && let Ok(found) = serde_json::from_slice::<Judgement>(&bytes)
-        && found.counts.len() == session.setup.test.len()
-    {
-        return Ok(Some(found));
-    }
-    if session.run.step > 0 {
+    let bytes = read_file(storage, &path, 64 << 20).ok();
+    let made = bytes.and_then(|bytes| serde_json::from_slice::<Judgement>(&bytes).ok());
+    let rows = session.setup.test.len();
+    let then = match made {
+        Some(found) if found.counts.len() == rows => return Ok(Some(found)),
+        found => found.map_or(0, |found| found.counts.len()),
+    };
+    // Below an adapter the model is still what it was.
+    if session.run.step > 0 && session.setup.method == Method::Full {
+        let message = not_comparable(then, rows);
+        listener.event(&Event::Warning(Warning { message }))?;
         return Ok(None);
     }
     let Some(found) = judge(session, true, go_on)? else { return Ok(None) };
     replace_file(storage, &path, &serde_json::to_vec(&found)?)?;
     Ok(Some(found))
+}
+
+/// Why a run whose model has changed is not judged.
+fn not_comparable(then: usize, rows: usize) -> String {
+    let before = match then {
+        0 => "no test rows were asked before training".to_string(),
+        _ => format!("{then} test rows were asked before training and {rows} would be now"),
+    };
+    let way_out = match then {
+        0 => "a new run is judged from its start",
+        _ => "--resume with the --test-rows that it was begun with has it judged",
+    };
+    format!(
+        "{before}, and full fine-tuning has changed the model since: before and after cannot be compared, so this \
+         run is not judged; {way_out}"
+    )
 }
 
 fn kept(folder: &RunFolder) -> PathBuf {

@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use paddock_datasets::prepare::Progress;
 use paddock_datasets::readers::Detected;
 
+use super::fits::preflight;
 use super::forecast::forecast;
-use super::go::{Clock, Loop, Outlets};
+use super::go::Loop;
+use super::notices::notices;
 use super::on_the_way::Watched;
+use super::outlets::{Clock, Outlets};
+use super::recorded::{Resumed, record, run_file};
 use super::report::Listener;
 use super::saved::checkpoint_bytes;
 use super::session::Session;
@@ -18,23 +21,15 @@ use super::verdict::Facts;
 use super::{held_out, instead, judge, outcome, samples, time};
 use crate::bundled::cache_folder;
 use crate::data::day::today;
-use crate::error::bad_input;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
-use crate::run::config::diff::{compare, permit};
-use crate::run::config::{
-    Continuation, Layers, Record, RecordedFile, RunConfig, RunFile, Validation, Versions,
-};
+use crate::run::config::{Layers, Record, RunFile, Validation};
 use crate::run::control::Control;
 use crate::run::events::{Event, Reason, Start, Warning};
-use crate::run::fingerprint::{Fingerprinter, compare_recorded};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::MetricsWriter;
 use crate::run::signals::Signals;
-use crate::storage::whole::{read_file, replace_file};
+use crate::storage::whole::replace_file;
 use crate::storage::{RealStorage, Storage};
-
-/// Fewer held-out rows than this say little.
-const FEW_HELD_OUT: usize = 20;
 
 /// What the person asked for.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +97,9 @@ pub fn train_on(
     }
     let mut session = Session::plan(&setup)?;
     let mut plan = forecast(&session);
+    if let Some(message) = preflight(&session, &plan)? {
+        listener.event(&Event::Warning(Warning { message }))?;
+    }
     let record = record(&setup, &session, storage)?;
     let (folder, old) = match resumed {
         Some(resumed) => {
@@ -147,109 +145,6 @@ impl Progress for Told<'_> {
     }
 }
 
-/// A run that is to go on.
-struct Resumed {
-    folder: RunFolder,
-    file: RunFile,
-    config: RunConfig,
-    /// What it computes with although something else was asked for.
-    instead: Option<String>,
-}
-
-impl Resumed {
-    fn open(launch: &Launch, asked: &RunConfig, storage: &dyn Storage) -> anyhow::Result<Resumed> {
-        let out = asked.out.as_ref().ok_or_else(|| {
-            bad_input("--resume needs to know which run: give its folder with --out runs/NAME")
-        })?;
-        let folder = RunFolder::resume(Path::new(out), &[])?;
-        let path = folder.run_toml();
-        let text = read_file(storage, &path, 16 << 20)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let text = String::from_utf8(text)
-            .map_err(|_| bad_input(format!("{}: not text", path.display())))?;
-        let file = RunFile::parse(&path.display().to_string(), &text)?;
-        let mut layers = Layers::from_recorded(&file.config)?;
-        if let Some((name, text)) = &launch.file {
-            layers = layers.file(name, text)?;
-        }
-        let (mut config, _) = layers.flags(&launch.flags)?.set(&launch.set)?.build()?;
-        config.out.clone_from(&file.config.out);
-        let instead = instead::of_cuda(&mut config, Some(&file.config))?;
-        let changes = compare(&file.config, &config)?;
-        permit(&changes, launch.allow_changes)?;
-        Ok(Resumed { folder, file, config, instead })
-    }
-
-    /// The model and the data must be what they were.
-    fn same_inputs(&self, now: &Record) -> anyhow::Result<()> {
-        let was = &self.file.record;
-        let mut changed = compare_recorded(&was.model, &now.model);
-        changed.extend(compare_recorded(&was.data, &now.data));
-        if changed.is_empty() {
-            return Ok(());
-        }
-        Err(bad_input(format!(
-            "the run cannot go on, because what it was made from has changed: {}. Put the old files \
-             back, or start a new run.",
-            changed.join("; ")
-        )))
-    }
-}
-
-/// What a person should know before a run: double counting, rows that cannot teach, odd prompts.
-pub fn notices(setup: &Setup) -> Vec<String> {
-    let report = &setup.report;
-    let mut notices = Vec::new();
-    let held_out = setup.validation.len();
-    if (1..FEW_HELD_OUT).contains(&held_out) {
-        notices.push(format!(
-            "only {held_out} rows are held out to judge by, so the loss on them is a rough guide; more rows, \
-             or --validation FILE, make it a better one"
-        ));
-    }
-    if !setup.opened.unused.is_empty() {
-        notices.push(format!(
-            "{} tensors of the model's files are not used, such as `{}`",
-            setup.opened.unused.len(),
-            setup.opened.unused[0]
-        ));
-    }
-    notices.extend(setup.opened.folder.odd_index.clone());
-    if report.prefix_mismatches.total > 0 {
-        notices.push(format!(
-            "in {} of the first {} rows the prompt alone is cut into other tokens than the prompt with \
-             its answer (rows {:?}); let the template end the prompt with a line break or a space",
-            report.prefix_mismatches.total,
-            report.rows_read.min(256),
-            report.prefix_mismatches.first
-        ));
-    }
-    if report.special_text > 0 {
-        notices.push(format!(
-            "text like a control token occurs {} times in the rows; it is read as plain text",
-            report.special_text
-        ));
-    }
-    if report.answers_ended < report.answers {
-        notices.push(format!(
-            "{} of {} answers do not end with an end token, so the model may not learn to stop",
-            report.answers - report.answers_ended,
-            report.answers
-        ));
-    }
-    if setup.shared > 0 {
-        notices.push(format!(
-            "{} held-out rows have a text that is trained on too; they were left out",
-            setup.shared
-        ));
-    }
-    if report.duplicates.total > 0 {
-        notices
-            .push(format!("{} rows are equal to others; they are used", report.duplicates.total));
-    }
-    notices
-}
-
 /// The folder of a new run: `out`, or a free name under runs/.
 fn new_folder(setup: &Setup) -> anyhow::Result<RunFolder> {
     let c = &setup.config;
@@ -273,40 +168,6 @@ fn new_folder(setup: &Setup) -> anyhow::Result<RunFolder> {
     let data = name(data.map_or("mixture", String::as_str));
     let stem = format!("{model}-{data}-{}", c.method);
     Ok(RunFolder::create_next(Path::new("runs"), stem.trim_matches('-'), &inputs)?)
-}
-
-/// What the run is made from: versions, fingerprints of model and data, the template's hash.
-fn record(setup: &Setup, session: &Session<'_>, storage: &dyn Storage) -> anyhow::Result<Record> {
-    let mut prints = Fingerprinter::new(storage);
-    let mut model = Vec::new();
-    for file in &setup.opened.folder.files {
-        let mut entry = prints.record(&file.path)?;
-        entry.path = file.path.file_name().map_or(entry.path, |n| n.to_string_lossy().into());
-        model.push(entry);
-    }
-    let data = setup
-        .files
-        .iter()
-        .map(|file| RecordedFile {
-            path: file.path.display().to_string(),
-            bytes: file.fingerprint.bytes,
-            sha256: file.fingerprint.sha256.clone(),
-        })
-        .collect();
-    let versions = Versions {
-        paddock: env!("CARGO_PKG_VERSION").into(),
-        platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        backend: session.b.name().into(),
-        simd: session.b.name().strip_prefix("cpu ").unwrap_or("").into(),
-        threads: setup.config.threads.unwrap_or(0),
-    };
-    let template_sha256 = Some(setup.template_hash.clone());
-    Ok(Record { versions, model, data, template_sha256, ..Record::default() })
-}
-
-/// Fingerprint of a model: of all its weight files together.
-pub fn model_fingerprint(record: &Record) -> String {
-    record.model.iter().map(|f| f.sha256.as_str()).collect::<Vec<_>>().join("+")
 }
 
 fn start_or_go_on(
@@ -340,7 +201,10 @@ fn start_or_go_on(
         pid: std::process::id(),
         resumed_from: resumes.then_some(step),
     }))?;
-    let file = run_file(session.setup, old, record, step)?;
+    let (file, other) = run_file(session.setup, old, record, step)?;
+    for message in other {
+        listener.event(&Event::Warning(Warning { message }))?;
+    }
     replace_file(storage, &folder.run_toml(), file.to_text()?.as_bytes())?;
     replace_file(storage, &folder.template(), session.setup.template.to_json().as_bytes())?;
     held_out::write(session.setup, folder, storage)?;
@@ -352,7 +216,7 @@ fn start_or_go_on(
     let prompts = samples::prompts(session)?;
     let base = outcome::base_answers(session, &prompts, folder, storage, signals)?;
     let mut go_on = |_| !signals.stop_requested();
-    let judged = judge::before(session, folder, storage, &mut go_on)?;
+    let judged = judge::before(session, folder, storage, listener, &mut go_on)?;
     for sample in samples::pair(0, &prompts, &base, &[]) {
         listener.event(&Event::Sample(sample))?;
     }
@@ -374,27 +238,4 @@ fn start_or_go_on(
     let Loop { session, out, .. } = run;
     let before = outcome::Before { prompts, answers: base, judged };
     outcome::finish(session, out, reason, facts, &before, &file, clock)
-}
-
-fn run_file(
-    setup: &Setup,
-    old: Option<RunFile>,
-    record: Record,
-    step: u64,
-) -> anyhow::Result<RunFile> {
-    let config = setup.config.resolved(setup.total_steps());
-    let Some(old) = old else { return Ok(RunFile { config, record }) };
-    let mut notes: Vec<String> =
-        compare(&old.config, &config)?.iter().map(ToString::to_string).collect();
-    let (was, now) = (&old.record.versions, &record.versions);
-    if was.paddock != now.paddock || was.backend != now.backend || was.platform != now.platform {
-        notes.push(format!(
-            "not bit for bit the same as without the pause: {} on {} before, {} on {} now",
-            was.backend, was.platform, now.backend, now.platform
-        ));
-    }
-    let Record { continuations, rewinds, .. } = old.record;
-    let mut record = Record { continuations, rewinds, ..record };
-    record.continuations.push(Continuation { step, notes });
-    Ok(RunFile { config, record })
 }

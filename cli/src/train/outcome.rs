@@ -10,12 +10,14 @@ use paddock_core::model::{Method, init};
 use paddock_core::slot::Slot;
 use serde_json::{Map, json};
 
-use super::go::Outlets;
 use super::judge::{self, Judgement};
-use super::launch::{Ended, model_fingerprint};
+use super::launch::Ended;
+use super::outlets::Outlets;
+use super::recorded::model_fingerprint;
 use super::samples::{self, Prompt};
 use super::session::Session;
 use super::verdict::{Facts, words};
+use crate::model::ModelFolder;
 use crate::model::adapter::{self, AdapterNote};
 use crate::model::export::{Export, Source};
 use crate::report::RunReport;
@@ -25,6 +27,7 @@ use crate::run::ending::{ENDING_VERSION, Ending};
 use crate::run::events::{Done, Event, Judged, Reason, Sample, Verdict, Warning};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{self, Line};
+use crate::run::publish::IfTaken;
 use crate::run::signals::{EXIT_INTERRUPTED, Signals};
 use crate::run::tensorboard::event_file;
 use crate::storage::Storage;
@@ -232,7 +235,8 @@ fn write_report(
     Ok(replace_file(out.storage, &out.folder.report(), report.html().as_bytes())?)
 }
 
-/// adapter/ after LoRA, model/ after full training; written beside and renamed.
+/// adapter/ after LoRA, model/ after full training. Written beside, read back, renamed: an earlier one stays until
+/// the new one is whole.
 fn write_result(
     session: &mut Session<'_>,
     out: &mut Outlets<'_, '_>,
@@ -253,11 +257,10 @@ fn write_result(
             dtype: None,
             template: Some(out.folder.template()),
         };
-        if out.folder.model().exists() {
-            std::fs::remove_dir_all(out.folder.model())?;
-        }
         let source = Source::Trained { weights: &weights, read: &read };
-        return export.write(&source, &mut |_| Ok(()));
+        // Its headers are read as whoever opens the model will read them.
+        let mut check = |new: &Path| ModelFolder::open(new).map(drop);
+        return export.write(out.storage, &source, IfTaken::Replace, &mut check);
     };
     let values = session.values()?;
     let pairs = session.model.params.items.iter().zip(&values);
@@ -266,21 +269,12 @@ fn write_result(
         let message = "the adapter is still what it was at the start: it changes no answer";
         out.listener.event(&Event::Warning(Warning { message: message.into() }))?;
     }
-    let dir = out.folder.path().join(".adapter.partial");
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir)?;
-    }
-    std::fs::create_dir(&dir)?;
     let note = AdapterNote {
         base_model: &base_model,
         base_fingerprint: &fingerprint,
         template_hash: &session.setup.template.hash(),
+        template: &read_file(out.storage, &out.folder.template(), 64 << 20)?,
     };
-    adapter::write(&dir, &lora, &session.model.params, values, &note)?;
-    std::fs::copy(out.folder.template(), dir.join("template.json"))?;
-    if out.folder.adapter().exists() {
-        std::fs::remove_dir_all(out.folder.adapter())?;
-    }
-    std::fs::rename(&dir, out.folder.adapter())?;
-    Ok(())
+    let (params, to) = (&session.model.params, out.folder.adapter());
+    adapter::write(out.storage, &to, &lora, params, &values, &note)
 }

@@ -7,8 +7,7 @@ use paddock_core::slot::Region;
 use paddock_core::weights::Weights;
 use serde::Serialize;
 
-use super::capacity::capacity;
-use super::fits::{Alternative, Shape};
+use super::fits::{Alternative, Room, Shape};
 use super::forecast::{forecast, resident_bytes, writing};
 use super::probe::{THOROUGH, limits, probe};
 use super::report::{bytes, duration};
@@ -54,21 +53,8 @@ impl Planned {
 pub fn of_run(setup: &Setup, probes: bool) -> anyhow::Result<Planned> {
     let mut session = Session::plan(setup)?;
     let mut plan = forecast(&session);
-    let regions = session.plan.sizes.total_bytes(&*session.b);
-    let files = &setup.opened.folder.files;
-    let capacity = capacity(setup);
-    let facts = setup.train.facts().chain(setup.validation.facts());
-    let shape = Shape {
-        config: setup.opened.folder.config.clone(),
-        method: setup.method,
-        capacity,
-        recompute: recompute(setup.config.recompute),
-        besides: plan.memory_bytes.saturating_sub(regions),
-        weights: files.iter().map(|file| file.map.len() as u64).sum(),
-        longest: facts.map(|f| u64::from(f.tokens)).max().unwrap_or(1),
-    };
-    let alternatives = shape.alternatives(&*session.b)?;
-    let free_bytes = free_memory() + resident_bytes();
+    let alternatives = Shape::of(&session, &plan).alternatives(&*session.b)?;
+    let free_bytes = Room::look().free;
     let found = if probes && (free_bytes == 0 || plan.memory_bytes <= free_bytes) {
         probe(&mut session, &THOROUGH, &Signals::default())?
     } else {
@@ -151,7 +137,7 @@ pub fn of_shape(name: &str, config: Config, settings: &RunConfig) -> anyhow::Res
         total_s: None,
         disk_bytes: checkpoint * kept(settings),
         cost: None,
-        free_bytes: free_memory() + resident_bytes(),
+        free_bytes: Room::look().free,
     })
 }
 

@@ -7,7 +7,7 @@ use paddock_core::config::Config;
 use paddock_core::model::{Method, Model, init};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::train::{
-    Adam, Outcome, Run, Schedule, ScheduleKind, StepSettings, Watch, evaluate, scaled_step,
+    Adam, Outcome, Run, Schedule, ScheduleKind, StepSettings, Watch, evaluate_while, scaled_step,
 };
 use paddock_datasets::encode::Example;
 use paddock_datasets::forest::{Limits, MicroBatch, micro_batches};
@@ -271,15 +271,28 @@ impl<'a> Session<'a> {
         self.run.tokens_seen += tokens;
     }
 
-    /// Loss and accuracy on the validation rows.
+    /// Loss and accuracy on the validation rows. `None` if `go_on`, asked before each micro-batch, said no.
     pub fn evaluate(&mut self, go_on: &dyn Fn() -> bool) -> anyhow::Result<Option<Scores>> {
+        self.evaluate_while(go_on, &|| true)
+    }
+
+    /// The same, which `layer`, asked before each layer of a micro-batch, may end as well: with a large model that is
+    /// sooner by seconds.
+    pub fn evaluate_while(
+        &mut self,
+        go_on: &dyn Fn() -> bool,
+        layer: &dyn Fn() -> bool,
+    ) -> anyhow::Result<Option<Scores>> {
         let mut scores = Scores::default();
         let (mut hits, mut exact) = (0u64, 0u64);
         for (micro, batch) in &self.validation {
             if !go_on() {
                 return Ok(None);
             }
-            let result = evaluate(&mut *self.b, &self.model, &self.plan, batch)?;
+            let (b, model, plan) = (&mut *self.b, &self.model, &self.plan);
+            let Some(result) = evaluate_while(b, model, plan, batch, &mut || layer())? else {
+                return Ok(None);
+            };
             scores.loss += result.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
             scores.tokens += result.nll.len() as u64;
             hits += result.hit.iter().filter(|&&h| h).count() as u64;

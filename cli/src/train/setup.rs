@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::Tokens;
 use super::course::Mixed;
+use super::held_out::Taught;
 use super::mixture::{self, row_key};
 use super::reader::Wanted;
 pub use super::reader::{Reader, named_template};
@@ -53,6 +54,8 @@ pub struct Setup {
     pub shared: u64,
     /// Rows that the model answers before and after training, to be judged.
     pub test: Vec<TestRow>,
+    /// Test rows that were left out because their text is trained on too.
+    pub shared_tests: u64,
     /// What became of the rows.
     pub report: EncodeReport,
     /// The files read.
@@ -86,33 +89,31 @@ impl Setup {
             mut train,
             mixed,
             mut validation,
-            shared,
+            mut shared,
             report,
             mut files,
         } = parts(&reader, &names, progress)?;
-        let mut validation_file = None;
-        if let Validation::File(path) = &names.validation {
-            validation_file = Some(path.clone());
-            let own = [PathBuf::from(path)];
-            let template = mixture::asking(&reader, &template)?;
-            let columns = &config.columns;
-            let wanted = Wanted { paths: &own, template, columns, labels: None, most: None };
-            let (_, held_out) = reader.tokens(&wanted, progress)?;
-            files.extend(held_out.files);
-            validation = Rows::of(Arc::clone(&held_out.store), 0..held_out.store.len());
-        }
+        let own = of_its_own(&reader, &names.validation, &template, progress)?;
+        files.extend(own.iter().flat_map(|(_, tokens)| tokens.files.clone()));
         if train.is_empty() {
             return Err(bad_input("no row is left to train on"));
         }
         files.extend(replay(&reader, &mut train, progress)?);
-        let test = match names.test.filter(|_| config.test_rows > 0) {
-            Some(path) => {
-                let (rows, file) = reader.test_rows(&path, &template)?;
-                files.push(file);
-                rows
-            }
-            None => Vec::new(),
-        };
+        let mut test = Vec::new();
+        if let Some(path) = names.test.filter(|path| config.test_rows > 0 || path.is_file()) {
+            let (rows, file) = reader.test_rows(&path, &template)?;
+            files.push(file);
+            test = rows;
+        }
+        let stores = own.iter().map(|(_, tokens)| &tokens.store);
+        let asked = stores.flat_map(|store| (0..store.len()).map(|i| store.facts(i)));
+        let asked = asked.chain(test.iter().map(|row| row.facts));
+        let taught = Taught::of(&train, asked, mixed.is_some() || report.few_shot > 0);
+        let shared_tests = taught.remove_from(&mut test)?;
+        if let Some((path, tokens)) = &own {
+            (validation, shared) = taught.without(path, &tokens.store)?;
+        }
+        let validation_file = own.map(|(path, _)| path);
         Ok(Setup {
             config,
             opened,
@@ -125,6 +126,7 @@ impl Setup {
             validation_file,
             shared,
             test,
+            shared_tests,
             report,
             files,
             max_seq_len,
@@ -238,6 +240,21 @@ fn parts(
 fn question() -> Template {
     let pair = Pair { between: "\n".to_string(), ..Pair::default() };
     Template { body: Body::Prompt(pair), ..Template::prompt() }
+}
+
+/// The rows of a validation file, and its name.
+fn of_its_own(
+    reader: &Reader<'_>,
+    validation: &Validation,
+    template: &Template,
+    progress: &mut dyn Progress,
+) -> anyhow::Result<Option<(String, Tokens)>> {
+    let Validation::File(path) = validation else { return Ok(None) };
+    let paths = &[PathBuf::from(path)];
+    let template = mixture::asking(reader, template)?;
+    let columns = &reader.config.columns;
+    let wanted = Wanted { paths, template, columns, labels: None, most: None };
+    Ok(Some((path.clone(), reader.tokens(&wanted, progress)?.1)))
 }
 
 /// Files behind the names of data.

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
+use paddock_datasets::dedupe::text_key;
 use paddock_datasets::encode::{self, EncodeOptions, Example, OverLength};
 use paddock_datasets::fingerprint::fingerprint;
+use paddock_datasets::inspect::longest_text;
 use paddock_datasets::prepare::ReadFile;
-use paddock_datasets::readers::{self, ReadOptions};
+use paddock_datasets::readers::{self, ReadOptions, Rows};
 use paddock_datasets::record::Record;
+use paddock_datasets::split::example_key;
 use paddock_datasets::stories::Wish;
 use paddock_datasets::template::{Compiled, Template};
+use paddock_datasets::tokens::Facts;
 
 use super::setup::Reader;
 use crate::error::bad_input;
@@ -23,11 +27,14 @@ pub struct TestRow {
     pub wanted: String,
     /// What an answer is checked for; empty where the data do not say.
     pub wishes: Vec<Wish>,
+    /// What it is told from other rows by.
+    pub facts: Facts,
 }
 
 impl Reader<'_> {
     /// At most `test_rows` rows of a file, evenly spread. Rows that are too long or cannot be read are passed
-    /// over; a file without any usable row is an error.
+    /// over; a file without any usable row is an error. With `test_rows` 0 no row is read: the file is what the run
+    /// is made from all the same, so that a run may go on with another number of rows, none too.
     pub fn test_rows(
         &self,
         path: &Path,
@@ -37,6 +44,9 @@ impl Reader<'_> {
             return Err(bad_input(format!("{}: there is no such file", path.display())));
         }
         let read = ReadOptions { skip_bad: true, ..ReadOptions::default() };
+        if self.config.test_rows == 0 {
+            return Ok((Vec::new(), of_file(path, &readers::open(path, &read)?, 0)?));
+        }
         let count = readers::open(path, &read)?.filter(Result::is_ok).count() as u64;
         let wanted = self.config.test_rows.min(count);
         let compiled = template.compile()?;
@@ -54,16 +64,7 @@ impl Reader<'_> {
                 path.display()
             )));
         }
-        let file = ReadFile {
-            path: path.to_path_buf(),
-            detected: reading.detected().clone(),
-            notes: reading.notes().to_vec(),
-            fingerprint: fingerprint(path)?,
-            rows: count,
-            first_row: 0,
-            bad: reading.bad().clone(),
-        };
-        Ok((rows, file))
+        Ok((rows, of_file(path, &reading, count)?))
     }
 
     fn test_row(&self, template: &Compiled, record: &Record) -> anyhow::Result<Option<TestRow>> {
@@ -84,6 +85,21 @@ impl Reader<'_> {
             })?,
         };
         let prompt = encode::prompt_tokens(self.tokenizer, &rendered)?;
-        Ok(Some(TestRow { example, prompt, wanted: rendered.last_answer().to_string(), wishes }))
+        let facts = Facts::of(&example, example_key(&example), text_key(longest_text(record)));
+        let wanted = rendered.last_answer().to_string();
+        Ok(Some(TestRow { example, prompt, wanted, wishes, facts }))
     }
+}
+
+/// The file as the run's record has it.
+fn of_file(path: &Path, reading: &Rows, rows: u64) -> anyhow::Result<ReadFile> {
+    Ok(ReadFile {
+        path: path.to_path_buf(),
+        detected: reading.detected().clone(),
+        notes: reading.notes().to_vec(),
+        fingerprint: fingerprint(path)?,
+        rows,
+        first_row: 0,
+        bad: reading.bad().clone(),
+    })
 }

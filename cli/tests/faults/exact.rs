@@ -53,6 +53,11 @@ impl Watch for Stops {
         self.seen += 1;
         self.seen != self.at
     }
+
+    /// Stops at layers are the core's own test.
+    fn layer(&mut self, _: Phase) -> bool {
+        true
+    }
 }
 
 fn disk() -> SimulatedDisk {

@@ -144,6 +144,31 @@ fn f47_a_signal_stops_the_judging_of_a_trained_model_and_resume_judges_it() {
     assert!(ending().contains("\"judged\": {"), "{}", ending());
 }
 
+#[test]
+fn f47_a_signal_hides_no_failure_to_save() {
+    let desk = desk();
+    let mut command = desk
+        .command(&format!("{TRAIN} --max-steps 1000000 --epochs 1 --save-every 1000000 --out run"));
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("core-cli starts");
+    let begun = Instant::now();
+    while !desk.path("run/metrics.jsonl").is_file() && begun.elapsed() < 3 * PATIENCE {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // Somebody put a file where checkpoints belong.
+    std::fs::remove_dir_all(desk.path("run/checkpoints")).expect("removed");
+    std::fs::write(desk.path("run/checkpoints"), "mine").expect("a file");
+    let mut err = child.stderr.take().expect("stderr");
+    let said = std::thread::spawn(move || {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut err, &mut text).map(|_| text)
+    });
+    let (status, _) = signalled(&mut child, "TERM");
+    let said = said.join().expect("a thread").expect("text");
+    assert_eq!(status.code(), Some(1), "130 would say that it was saved: {said}");
+    assert!(said.contains("error: ") && said.contains("was not saved"), "{said}");
+}
+
 /// The last step in a file of metrics.
 fn steps(metrics: &Path) -> u64 {
     let text = std::fs::read_to_string(metrics).expect("metrics");

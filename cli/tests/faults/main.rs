@@ -2,7 +2,10 @@
 //! storage, kills and signals, exact resume, numbers, memory. Those of rows and templates are in `rows`.
 
 mod adapters;
+mod devices_that_err;
 mod exact;
+mod going_on;
+mod inputs;
 #[cfg(unix)]
 mod kills;
 #[cfg(target_os = "linux")]
@@ -10,8 +13,10 @@ mod memory;
 mod model;
 mod numbers;
 mod outside;
+mod results;
 mod space;
 mod spikes;
+mod stops;
 
 use paddock_tests::desk::Desk;
 use paddock_tests::parsers::memory::Scarce;

@@ -1,14 +1,18 @@
 //! Memory: what was forecast and what was used, and what happens when there is none.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use paddock_cli::error::exit_code;
-use paddock_cli::run::checkpoint::latest_good;
+use paddock_cli::run::checkpoint::{Keep, latest_good};
+use paddock_cli::run::config::{BackendChoice, Method, RunConfig, Validation};
 use paddock_cli::run::signals::Signals;
 use paddock_cli::storage::RealStorage;
 use paddock_cli::train::report::Terminal;
-use paddock_cli::train::{Launch, train};
+use paddock_cli::train::saved::checkpoint_bytes;
+use paddock_cli::train::{Launch, Session, Setup, train};
 use paddock_core::config::Config;
+use paddock_datasets::prepare::Quiet;
 use paddock_tests::desk::Desk;
 use paddock_tests::parsers::memory::refuse_after;
 use paddock_tests::toy;
@@ -175,6 +179,54 @@ fn f48_each_large_piece_of_memory_is_refused_in_turn() {
     println!("{refused} large pieces of memory refused, one in each of as many runs");
     assert!(refused > 5, "{refused}");
     assert_eq!(adapter("whole"), adapter("run"));
+}
+
+/// A checkpoint's way back into memory, in a program of its own that gets no large piece of memory for it.
+#[test]
+#[ignore = "started by the test below"]
+fn restored() {
+    if std::env::var_os("PADDOCK_RESTORED").is_none() {
+        return;
+    }
+    let config = RunConfig {
+        model: Some("larger".into()),
+        data: vec!["uneven.json".into()],
+        method: Method::Full,
+        backend: BackendChoice::Cpu,
+        validation: Validation::None,
+        threads: Some(1),
+        token_cache: false,
+        ..RunConfig::default()
+    };
+    let setup = Setup::prepare(config, &mut Quiet).expect("a good set-up");
+    let mut session = Session::plan(&setup).expect("a plan");
+    session.begin().expect("memory");
+    let dir = Path::new("kept");
+    session.save(&RealStorage, dir, &Keep::default(), 1.0).expect("a checkpoint");
+    let found = latest_good(&RealStorage, dir).expect("a folder").found.expect("a checkpoint");
+    refuse_after(0);
+    session.restore(&RealStorage, &found).expect("the state back");
+    session.restore_weights(&RealStorage, &found).expect("the weights back");
+    println!("\nrestored {} bytes", checkpoint_bytes(&session.model));
+}
+
+/// A checkpoint of full training is three times as large as what is trained. It must not be in memory beside that, or
+/// a run that fits would not fit when it goes on.
+#[test]
+fn f49_going_on_takes_no_room_for_its_checkpoint() {
+    let desk = desk();
+    larger(&desk, 128);
+    std::fs::create_dir(desk.path("kept")).expect("a folder");
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
+    child.args(["--exact", "memory::restored", "--ignored", "--nocapture"]);
+    child.env("PADDOCK_RESTORED", "1").current_dir(desk.path(""));
+    let Output { status, stdout, stderr } = child.output().expect("this program starts");
+    let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{status}\n{out}\n{err}");
+    let bytes = out.lines().find_map(|line| line.strip_prefix("restored ")?.split(' ').next());
+    let bytes: u64 = bytes.and_then(|text| text.parse().ok()).expect("how much was restored");
+    println!("a checkpoint of {bytes} bytes is back, and nothing took 256 KiB at once");
+    assert!(bytes > 10 << 20, "{bytes} bytes would hardly show");
 }
 
 /// Below some limit the program cannot go on. It must say so and leave what was saved as it was.

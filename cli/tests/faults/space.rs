@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use paddock_cli::error::{exit_code, is_interruption};
 use paddock_cli::run::checkpoint::latest_good;
 use paddock_cli::run::events::{Event, Reason};
 use paddock_cli::run::signals::Signals;
@@ -164,7 +165,10 @@ fn f36_a_stop_while_the_disk_is_full_leaves_earlier_checkpoints() {
     let desk = desk();
     let full = Failing::new(2 * FILES + 2, 1000, io::ErrorKind::QuotaExceeded);
     let (ended, ear) = train(&desk, "run", &full, true);
-    let error = ended.expect_err("it was stopped").to_string();
+    let error = ended.expect_err("it was stopped");
+    // The program says so, and does not end with the code of a run that has saved.
+    assert!(!is_interruption(&error) && exit_code(&error) == 1);
+    let error = error.to_string();
     assert!(error.contains("while the disk was full") && error.contains("untouched"), "{error}");
     assert_eq!(ear.saved, [2, 4]);
     assert_eq!(newest(&desk, "run"), Some(4));

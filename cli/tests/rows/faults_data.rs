@@ -2,6 +2,7 @@
 //! counted, where that is the policy.
 
 use paddock_tests::desk::Desk;
+use paddock_tests::toy;
 use serde_json::{Value, json};
 
 fn desk() -> Desk {
@@ -141,6 +142,88 @@ fn f31_equal_rows_are_counted_and_never_on_both_sides() {
     assert!(!held.is_empty() && held.iter().all(|row| !train.contains(row)));
     let (out, _) = desk.run("data dedupe equal.jsonl --out once.jsonl", 0);
     assert!(out.contains("40 of 60 rows would go") && desk.json_lines("once.jsonl").len() == 20);
+}
+
+/// So many rows like those of rows.json, in words that it does not have.
+fn unseen(desk: &Desk, count: usize) -> Vec<Value> {
+    toy::write_rows(&desk.path("unseen.json"), count);
+    let text = String::from_utf8(desk.bytes("unseen.json")).expect("text");
+    let text = text.replace("what is", "say what is");
+    serde_json::from_str(&text).expect("rows")
+}
+
+#[test]
+fn f31_rows_of_a_validation_file_that_are_trained_on_are_left_out() {
+    let desk = desk();
+    let seen: Vec<Value> = serde_json::from_slice(&desk.bytes("rows.json")).expect("rows");
+    let unseen = unseen(&desk, 25);
+    let both = [&seen[..30], &unseen].concat();
+    write(&desk, "both.json", json!(both).to_string());
+    write(&desk, "unseen.json", json!(unseen).to_string());
+    let words = "30 held-out rows have a text that is trained on too; they were left out";
+    // Read, from the token cache, and without one.
+    for cache in ["true", "true", "false"] {
+        let (out, err) = desk
+            .run(&format!("{} --validation both.json --token-cache {cache}", plan("rows.json")), 0);
+        assert!(
+            err.contains(words) && out.contains("120 to learn from, 25 held out"),
+            "{out}{err}"
+        );
+    }
+    let (out, err) = desk.run(&format!("{} --validation unseen.json", plan("rows.json")), 0);
+    assert!(!err.contains("left out") && out.contains("25 held out"), "{out}{err}");
+    let all = format!("{} --validation rows.json", plan("rows.json"));
+    refuses(&desk, &all, &["rows.json: the text of every row is trained on too (120 rows)", "0.1"]);
+
+    // Rows that come back by replay count, and whoever judges later asks the very rows that are left.
+    let train = "train --lora-rank 4 --model model --max-steps 2 --samples 0 --data unseen.json \
+                 --replay rows.json --replay-share 0.9 --validation both.json --out run";
+    refuses(&desk, train, &["both.json: the text of every row"]);
+    let train = "train --lora-rank 4 --model model --max-steps 2 --samples 0 --data rows.json \
+                 --validation both.json --out run";
+    desk.run(train, 0);
+    let held: Value = serde_json::from_slice(&desk.bytes("run/held_out.json")).expect("JSON");
+    let rows: Vec<u64> = (30..55).collect();
+    assert_eq!((&held["data"], &held["rows"]), (&json!(["both.json"]), &json!(rows)));
+    let eval = "eval --model model --adapter run/adapter --metric exact-match --held-out-by run \
+                --json found.json";
+    desk.run(eval, 0);
+    let found: Value = serde_json::from_slice(&desk.bytes("found.json")).expect("JSON");
+    assert_eq!(found["templates"][0]["rows"].as_array().map(Vec::len), Some(25));
+}
+
+#[test]
+fn f31_test_rows_that_are_trained_on_are_left_out() {
+    let desk = desk();
+    let seen: Vec<Value> = serde_json::from_slice(&desk.bytes("rows.json")).expect("rows");
+    write(&desk, "both.json", json!([&seen[..10], &unseen(&desk, 10)].concat()).to_string());
+    let with = |test: &str| format!("{} --validation none --test {test}", plan("rows.json"));
+    let (_, err) = desk.run(&with("both.json"), 0);
+    let words = "10 test rows have a text that is trained on too; they were left out";
+    assert!(err.contains(words), "{err}");
+    refuses(&desk, &with("rows.json"), &["every test row is trained on", "--test-rows 0"]);
+    let (_, err) = desk.run(&with("rows.json --test-rows 0"), 0);
+    assert!(!err.contains("test row"), "{err}");
+}
+
+#[test]
+fn f31_a_mixture_is_told_from_its_validation_file_by_text() {
+    let desk = desk();
+    // Rows that are trained on in other words than those they would be judged by.
+    let long = |n: usize| format!("what is the colour of the sky on day {n} in one word ?");
+    let rows =
+        |from: usize| -> String { (from..from + 40).map(|n| row(&long(n), "blue")).collect() };
+    write(&desk, "set.jsonl", rows(0));
+    write(&desk, "held.jsonl", rows(10));
+    let toml = "model = \"model\"\nlora_rank = 4\nvalidation = \"held.jsonl\"\n\
+                template = \"alpaca\"\n[[mixture]]\ndata = \"set.jsonl\"\n\
+                template = \"mine.yaml\"\n";
+    let yaml = "templates:\n  a:\n    name: a\n    jinja: '{{ instruction }} ||| {{ output }}'\n";
+    write(&desk, "mine.yaml", yaml);
+    write(&desk, "RUN.toml", toml);
+    let (out, err) = desk.run("plan --no-probe RUN.toml", 0);
+    assert!(err.contains("30 held-out rows have a text that is trained on too"), "{err}");
+    assert!(out.contains("10 held out"), "{out}");
 }
 
 #[test]

@@ -177,8 +177,20 @@ fn f25_no_answer_or_two_bos_are_refused() {
     set("{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m.content }} : {% endfor %}");
     let (out, _) = desk.run(check, 2);
     assert!(out.contains("begin with two BOS tokens"), "{out}");
+    let words = ["template chat: row 0 begins with BOS", "twice", "leave it out"];
+    refuses(&desk, &format!("{PLAN} --template chat"), &words);
+    let train = "train --lora-rank 4 --model model --data rows.json --template chat --max-steps 1 \
+                 --samples 0 --out run";
+    refuses(&desk, train, &words);
+    assert!(!desk.path("run").exists());
     // And one that is good.
     set("{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }} {% endfor %}");
     let (out, _) = desk.run(check, 0);
     assert!(out.contains("1 of 1 templates are good; 120 rows tried"), "{out}");
+    desk.run(&format!("{PLAN} --template chat"), 0);
+    // Rows that say so themselves say it in plain text.
+    let mut rows = json_file(&desk, "rows.json");
+    rows[0]["instruction"] = json!("<s><s> what is it");
+    write(&desk, "said.json", rows.to_string());
+    desk.run(&format!("{} --template chat", PLAN.replace("rows.json", "said.json")), 0);
 }

@@ -3,7 +3,7 @@
 use crate::backend::{AttentionGrads, AttentionSaved, Backend, LossSlots, Write};
 use crate::batch::Rows;
 use crate::error::Result;
-use crate::model::forward::Pass;
+use crate::model::forward::{GoOn, Pass};
 use crate::model::{Layer, Module};
 use crate::plan::{Grads, Recompute};
 use crate::slot::Slot;
@@ -13,6 +13,13 @@ impl Pass<'_> {
     /// derivative by each entry's nll; leaves nll (E) in `plan.head.nll` and returns its slot.
     /// Gradients of parameters are added to.
     pub fn backward(&self, b: &mut dyn Backend) -> Result<Slot> {
+        self.backward_while(b, &mut || true)?;
+        Ok(Pass::cut(self.plan.head.nll, self.e, 1))
+    }
+
+    /// The same, with `go_on` asked before each layer: once it says no the pass is left where it is,
+    /// with some gradients added and others not, and nothing comes back.
+    pub fn backward_while(&self, b: &mut dyn Backend, go_on: GoOn<'_>) -> Result<Option<Slot>> {
         let (model, head) = (self.model, &self.plan.head);
         let c = &model.config;
         let cut = |slot, width| Pass::cut(slot, self.m, width);
@@ -30,7 +37,10 @@ impl Pass<'_> {
         b.rms_norm_backward(dx_kept, model.norm.dw, loss.dinp, out, model.norm.w, rstd)?;
         for l in (0..model.layers.len()).rev() {
             if !self.trains_at_or_below(l) {
-                return Ok(loss.nll);
+                return Ok(Some(loss.nll));
+            }
+            if !go_on() {
+                return Ok(None);
             }
             self.layer_again(b, l)?;
             self.feed_forward_backward(b, l)?;
@@ -41,7 +51,7 @@ impl Pass<'_> {
         if let Some(dembed) = model.dembed {
             b.embed_backward(dembed, Pass::cut(self.plan.grads.dx, self.n, c.dim), c.dim)?;
         }
-        Ok(loss.nll)
+        Ok(Some(loss.nll))
     }
 
     /// Computes again what layer `l` did not remember.

@@ -8,6 +8,9 @@ use crate::model::{Linear, Model, Module};
 use crate::plan::{CacheSlots, LayerActs, Plan};
 use crate::slot::Slot;
 
+/// Asked between layers, each of which may take seconds, whether to go on.
+pub type GoOn<'a> = &'a mut dyn FnMut() -> bool;
+
 /// One pass over one micro-batch: the model, its memory, the batch's row counts and, while training
 /// with dropout, the step's number and the run's seed.
 pub struct Pass<'a> {
@@ -109,9 +112,18 @@ impl<'a> Pass<'a> {
     /// or the logits. In the last layer only keys and values are computed for rows that are not
     /// kept.
     pub fn forward(&self, b: &mut dyn Backend) -> Result<()> {
+        self.forward_while(b, &mut || true).map(|_| ())
+    }
+
+    /// The same, with `go_on` asked before each layer: once it says no the pass is left where it is,
+    /// and false comes back.
+    pub fn forward_while(&self, b: &mut dyn Backend, go_on: GoOn<'_>) -> Result<bool> {
         let c = &self.model.config;
         b.embed_forward(self.acts(0).x, self.model.embed)?;
         for l in 0..self.model.layers.len() {
+            if !go_on() {
+                return Ok(false);
+            }
             self.layer_forward(b, l)?;
             self.layer_output(b, l)?;
         }
@@ -119,7 +131,8 @@ impl<'a> Pass<'a> {
         let norm = Pass::cut(head.norm, self.m, c.dim);
         let rstd = Pass::cut(head.rstd, self.m, 1);
         let out = Pass::cut(head.out, self.m, c.dim);
-        b.rms_norm_forward(norm, rstd, out, self.model.norm.w, c.rms_norm_eps as f32)
+        b.rms_norm_forward(norm, rstd, out, self.model.norm.w, c.rms_norm_eps as f32)?;
+        Ok(true)
     }
 
     /// Layer `l` up to `act`: all that backward reads.

@@ -10,5 +10,6 @@ pub use run::{Decision, Run, StopOn};
 pub use scale::LossScale;
 pub use schedule::{Schedule, ScheduleKind};
 pub use step::{
-    Adam, Evaluation, Outcome, Phase, StepReport, StepSettings, Watch, evaluate, scaled_step, step,
+    Adam, Evaluation, Outcome, Phase, StepReport, StepSettings, Watch, evaluate, evaluate_while,
+    scaled_step, step,
 };

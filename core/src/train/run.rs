@@ -52,6 +52,9 @@ pub struct Run {
     pub due_step: u64,
     /// How often it went back.
     pub rewinds: u64,
+    /// The last step after which an evaluation was due and made. One that a signal cut short is made when the run
+    /// goes on.
+    pub evaluated: u64,
 }
 
 impl Default for Run {
@@ -68,12 +71,14 @@ impl Default for Run {
             loss_scale: LossScale::default(),
             due_step: 0,
             rewinds: 0,
+            evaluated: 0,
         }
     }
 }
 
-/// Version of the state's bytes. Version 1 had no loss scale, version 2 no step to go back to.
-const VERSION: u64 = 3;
+/// Version of the state's bytes. Version 1 had no loss scale, version 2 no step to go back to, version 3 did not say
+/// which evaluations were made.
+const VERSION: u64 = 4;
 
 impl Run {
     /// Notes a finished step.
@@ -85,9 +90,15 @@ impl Run {
         self.recent_loss.1 += 1;
     }
 
-    /// Mean training loss since the last evaluation.
-    pub fn mean_recent_loss(&self) -> f64 {
-        self.recent_loss.0 / self.recent_loss.1.max(1) as f64
+    /// Mean training loss since the last evaluation; none if every step since was passed over.
+    pub fn mean_recent_loss(&self) -> Option<f64> {
+        let (sum, count) = self.recent_loss;
+        (count > 0).then(|| sum / count as f64)
+    }
+
+    /// Whether patience has run out: so many evaluations without improvement. 0 never does.
+    pub fn is_out_of_patience(&self, patience: u64) -> bool {
+        patience > 0 && self.worse >= patience
     }
 
     /// Judges a score (lower is better). `patience` 0 never stops.
@@ -100,7 +111,7 @@ impl Run {
             return Decision::Best;
         }
         self.worse += 1;
-        if patience > 0 && self.worse >= patience { Decision::Stop } else { Decision::Worse }
+        if self.is_out_of_patience(patience) { Decision::Stop } else { Decision::Worse }
     }
 
     /// After `saved` was restored: the rows since then are passed over, those of the last step included.
@@ -114,7 +125,7 @@ impl Run {
         };
     }
 
-    /// The state as bytes: a version, then thirteen little-endian words.
+    /// The state as bytes: a version, then fourteen little-endian words.
     pub fn to_bytes(&self) -> Vec<u8> {
         let words = [
             VERSION,
@@ -131,6 +142,7 @@ impl Run {
             self.loss_scale.good,
             self.due_step,
             self.rewinds,
+            self.evaluated,
         ];
         words.iter().flat_map(|w| w.to_le_bytes()).collect()
     }
@@ -144,24 +156,28 @@ impl Run {
         };
         let loss_scale = match (word(0)?, bytes.len()) {
             (1, 80) => LossScale::default(),
-            (2, 96) | (VERSION, 112) => {
+            (2, 96) | (3, 112) | (VERSION, 120) => {
                 LossScale { factor: f64::from_bits(word(10)?), good: word(11)? }
             }
-            (1 | 2 | VERSION, _) => return Err(Error::State { what: "wrong length" }),
+            (1..=VERSION, _) => return Err(Error::State { what: "wrong length" }),
             _ => return Err(Error::State { what: "another version's state" }),
         };
+        let (step, recent_loss) = (word(1)?, (f64::from_bits(word(8)?), word(9)?));
+        // An earlier version's: an evaluation leaves no recent losses.
+        let evaluated = word(14).unwrap_or(if recent_loss.1 == 0 { step } else { 0 });
         Ok(Run {
-            step: word(1)?,
+            step,
             rows_seen: word(2)?,
             tokens_seen: word(3)?,
             skipped: word(4)?,
             best_score: f64::from_bits(word(5)?),
             best_step: word(6)?,
             worse: word(7)?,
-            recent_loss: (f64::from_bits(word(8)?), word(9)?),
+            recent_loss,
             loss_scale,
             due_step: word(12).unwrap_or(0),
             rewinds: word(13).unwrap_or(0),
+            evaluated,
         })
     }
 }
@@ -179,6 +195,17 @@ mod tests {
         assert_eq!(run.judge(1.5, 2), Decision::Worse);
         assert_eq!(run.judge(1.6, 2), Decision::Stop);
         assert_eq!(Run::default().judge(f64::NAN, 1), Decision::Stop);
+    }
+
+    #[test]
+    fn a_mean_of_no_losses_is_none() {
+        let mut run = Run::default();
+        assert_eq!(run.mean_recent_loss(), None);
+        run.stepped(1.0, 8, 100);
+        run.stepped(2.0, 8, 100);
+        assert_eq!(run.mean_recent_loss(), Some(1.5));
+        run.judge(1.5, 0);
+        assert_eq!(run.mean_recent_loss(), None);
     }
 
     #[test]
@@ -201,11 +228,18 @@ mod tests {
         assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
         run.loss_scale.overflowed();
         assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
-        (run.due_step, run.rewinds) = (1, 2);
+        (run.due_step, run.rewinds, run.evaluated) = (1, 2, 1);
         assert_eq!(Run::from_bytes(&run.to_bytes()), Ok(run));
-        assert!(Run::from_bytes(&run.to_bytes()[..111]).is_err());
+        assert!(Run::from_bytes(&run.to_bytes()[..119]).is_err());
         assert!(Run::from_bytes(&run.to_bytes()[..96]).is_err());
-        // Checkpoints of earlier versions of the program.
+        // Checkpoints of earlier versions of the program. They were evaluated if no loss is waiting to be.
+        let mut old = run.to_bytes()[..112].to_vec();
+        old[0] = 3;
+        assert_eq!(Run::from_bytes(&old), Ok(run));
+        let waiting = Run { recent_loss: (1.25, 1), evaluated: 0, ..run };
+        let mut old = waiting.to_bytes()[..112].to_vec();
+        old[0] = 3;
+        assert_eq!(Run::from_bytes(&old), Ok(waiting));
         let mut old = run.to_bytes()[..96].to_vec();
         old[0] = 2;
         (run.due_step, run.rewinds) = (0, 0);

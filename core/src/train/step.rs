@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::backend::{AdamW, Backend};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::model::forward::Pass;
+use crate::model::forward::{GoOn, Pass};
 use crate::model::{Model, init};
 use crate::plan::Plan;
 use crate::rope;
@@ -62,10 +62,16 @@ pub enum Phase {
     Done,
 }
 
-/// Whoever watches a step: clocks it, and may stop it between micro-batches.
+/// Whoever watches a step: clocks it, and may stop it between micro-batches and between layers.
 pub trait Watch {
     /// A phase begins. Returning false abandons the step (nothing has been updated).
     fn phase(&mut self, phase: Phase) -> bool;
+
+    /// Within a forward or backward pass, the next layer begins. Where a pass takes long, waiting
+    /// for its end would be too late to stop; who does not tell them apart hears of the phase again.
+    fn layer(&mut self, phase: Phase) -> bool {
+        self.phase(phase)
+    }
 
     /// Loss and gradient are known and finite. Returning false declines the update.
     fn accept(&mut self, _: &StepReport) -> bool {
@@ -145,6 +151,7 @@ pub fn scaled_step(
     }
     let mut report = StepReport { trained: total, ..StepReport::default() };
     let mut found = None;
+    // A step that was stopped on its way may have left a part of its gradients.
     b.fill(grads, 0.0)?;
     for (i, batch) in batches.iter().enumerate() {
         if !watch.phase(Phase::Forward) {
@@ -155,12 +162,14 @@ pub fn scaled_step(
         let coeff: Vec<f32> =
             batch.weights.iter().map(|&w| (scale * f64::from(w) / total) as f32).collect();
         b.upload(Pass::cut(plan.head.coeff, batch.entries(), 1), &coeff)?;
-        pass.forward(b)?;
-        if !watch.phase(Phase::Backward) {
-            return Ok(Outcome::Stopped);
+        let mut nll = None;
+        if pass.forward_while(b, &mut || watch.layer(Phase::Forward))?
+            && watch.phase(Phase::Backward)
+        {
+            nll = pass.backward_while(b, &mut || watch.layer(Phase::Backward))?;
         }
-        let nll = pass.backward(b)?;
         b.end_step()?;
+        let Some(nll) = nll else { return Ok(Outcome::Stopped) };
         let nll = init::read(b, nll)?;
         for (e, (&nll, &weight)) in nll.iter().zip(&batch.weights).enumerate() {
             report.loss += f64::from(weight) * f64::from(nll) / total;
@@ -255,10 +264,21 @@ pub fn evaluate(
     plan: &Plan,
     batch: &Batch,
 ) -> Result<Evaluation> {
+    evaluate_while(b, model, plan, batch, &mut || true).map(Option::unwrap_or_default)
+}
+
+/// The same, with `go_on` asked before each layer; nothing comes back once it says no.
+pub fn evaluate_while(
+    b: &mut dyn Backend,
+    model: &Model,
+    plan: &Plan,
+    batch: &Batch,
+    go_on: GoOn<'_>,
+) -> Result<Option<Evaluation>> {
     let pass = begin(b, model, plan, batch, None)?;
-    pass.forward(b)?;
-    let (nll, best) = pass.loss(b)?;
+    let found = if pass.forward_while(b, go_on)? { Some(pass.loss(b)?) } else { None };
     b.end_step()?;
+    let Some((nll, best)) = found else { return Ok(None) };
     let (nll, best) = (init::read(b, nll)?, init::read(b, best)?);
     let mut out = Evaluation { nll: vec![0.0; nll.len()], hit: vec![false; nll.len()] };
     for (m, &best) in best.iter().enumerate() {
@@ -268,5 +288,5 @@ pub fn evaluate(
             out.hit[entry] = batch.targets[e] == best as u32;
         }
     }
-    Ok(out)
+    Ok(Some(out))
 }

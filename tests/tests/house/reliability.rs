@@ -135,6 +135,7 @@ fn numbers_are_read_from_names() {
 fn f55_the_time_of_day_is_only_shown() {
     let may = [
         "cli/src/data/day.rs",
+        "cli/src/run/fingerprint/kept.rs",
         "cli/src/run/lock.rs",
         "cli/src/train/cache.rs",
         "cli/src/train/outcome.rs",

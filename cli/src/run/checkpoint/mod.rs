@@ -15,6 +15,7 @@ mod enumeration;
 #[cfg(test)]
 mod kill;
 mod manifest;
+mod reader;
 mod rotate;
 mod save;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 pub use manifest::{Defect, MANIFEST, MANIFEST_VERSION, Manifest, ManifestFile};
+pub use reader::Reader;
 pub use rotate::{Keep, set_aside_bad, set_aside_newer};
 pub use save::{Checkpoint, Entry, Payload, Saved, check_space, save, save_patiently};
 pub(super) use save::{Failure, check_entries, write_files};
@@ -172,20 +174,23 @@ pub struct Search {
 }
 
 impl Found {
-    /// Where a file of the checkpoint lies, for memory maps.
-    pub fn file(&self, name: &str) -> Option<PathBuf> {
-        self.manifest.file(name).map(|file| self.path.join(&file.name))
+    fn bad(&self, defect: Defect) -> CheckpointError {
+        CheckpointError::Bad { path: self.path.clone(), defect }
     }
 
-    /// Reads a file of the checkpoint and compares it once more with the manifest.
+    /// What the manifest says of a file.
+    fn entry(&self, name: &str) -> Result<&ManifestFile, CheckpointError> {
+        self.manifest.file(name).ok_or_else(|| self.bad(Defect::Missing(name.to_string())))
+    }
+
+    /// Reads a small file of the checkpoint and compares it once more with the manifest.
     pub fn read(&self, storage: &dyn Storage, name: &str) -> Result<Vec<u8>, CheckpointError> {
-        let bad = |defect| CheckpointError::Bad { path: self.path.clone(), defect };
-        let file = self.manifest.file(name).ok_or(bad(Defect::Missing(name.to_string())))?;
+        let file = self.entry(name)?;
         let path = self.path.join(&file.name);
         let contents = read_file(storage, &path, file.bytes)
-            .map_err(|source| bad(Defect::Unreadable { path, source }))?;
+            .map_err(|source| self.bad(Defect::Unreadable { path, source }))?;
         let record = FileRecord { bytes: contents.len() as u64, sha256: sha256_hex(&contents) };
-        file.check(&record).map_err(bad)?;
+        file.check(&record).map_err(|defect| self.bad(defect))?;
         Ok(contents)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Map;
 
 use super::*;
-use crate::storage::simulated::{Image, SimulatedDisk};
+use crate::storage::simulated::{Fault, Faults, Image, SimulatedDisk};
 
 pub(super) const DIR: &str = "/runs/one/checkpoints";
 pub(super) const STEPS: [u64; 4] = [10, 20, 30, 40];
@@ -209,6 +209,58 @@ fn f41_a_damaged_one_is_named_and_never_removed() -> Result<(), Box<dyn std::err
     Ok(())
 }
 
+/// Large files are read a piece at a time, after they were found to be good. What changes in between is noticed too.
+#[test]
+fn f41_rot_between_finding_and_reading_is_noticed() -> Result<(), Box<dyn std::error::Error>> {
+    let disk = fresh_disk()?;
+    save_step(&disk, 30)?;
+    let found = latest_good(&disk, Path::new(DIR))?.found.ok_or("nothing found")?;
+    let [(name, expected), _] = contents(30);
+    let in_pieces = |disk: &SimulatedDisk, piece: usize| -> Result<Vec<u8>, CheckpointError> {
+        let mut reader = found.open(disk, name)?;
+        let mut read = vec![0; reader.left() as usize];
+        for piece in read.chunks_mut(piece) {
+            reader.read_exact(piece)?;
+        }
+        assert_eq!(reader.left(), 0);
+        reader.finish()?;
+        Ok(read)
+    };
+    let (image, path) = (disk.visible(), format!("{DIR}/step-30/{name}"));
+    for piece in 1..=expected.len() {
+        assert_eq!(in_pieces(&disk, piece)?, expected);
+        let rotten = SimulatedDisk::from_image(&flip(&image, &path, piece - 1));
+        let error = in_pieces(&rotten, piece).unwrap_err().to_string();
+        assert!(error.contains("step-30 cannot be used"), "{error}");
+        assert!(error.contains("the checksum differs"), "{error}");
+    }
+    // What nobody asked for is compared too; a file that has become shorter or longer is none of ours.
+    found.open(&disk, name)?.finish()?;
+    let of_length = |length: usize| {
+        let mut image = image.clone();
+        let mut contents = expected.clone();
+        contents.resize(length, 0);
+        image.insert(path.clone(), Some(contents.into()));
+        in_pieces(&SimulatedDisk::from_image(&image), 7).unwrap_err().to_string()
+    };
+    for length in [expected.len() - 1, expected.len() + 1] {
+        let error = of_length(length);
+        assert!(error.contains(&format!("has {length} bytes, but {}", expected.len())), "{error}");
+    }
+    // Short and interrupted reads are repeated; an error of the disk is told as one.
+    for fault in [Fault::Short, Fault::Interrupted, Fault::Io] {
+        let disk = SimulatedDisk::from_image(&image);
+        disk.set_faults(Faults::once(fault, 1));
+        match (in_pieces(&disk, 7), fault) {
+            (Err(error), Fault::Io) => assert!(error.to_string().contains("the disk reported")),
+            (Ok(read), Fault::Short | Fault::Interrupted) => assert_eq!(read, expected),
+            (other, fault) => panic!("{fault:?}: {other:?}"),
+        }
+    }
+    assert!(found.open(&disk, "none").err().ok_or("opened")?.to_string().contains("is missing"));
+    Ok(())
+}
+
 #[test]
 fn f40_damaged_ones_do_not_count_as_kept() -> Result<(), Box<dyn std::error::Error>> {
     let disk = fresh_disk()?;
@@ -220,6 +272,44 @@ fn f40_damaged_ones_do_not_count_as_kept() -> Result<(), Box<dyn std::error::Err
     let saved = save_step(&disk, 40)?;
     assert_eq!(names(&disk), ["step-20", "step-30", "step-40"]);
     assert!(saved.warnings[0].contains("step-30 is damaged"), "{:?}", saved.warnings);
+    Ok(())
+}
+
+/// A disk that says "done" and stores other bytes, at each call of a save in turn, and from then on.
+#[test]
+fn f40_what_does_not_read_back_costs_no_older_checkpoint() -> Result<(), Box<dyn std::error::Error>>
+{
+    let disk = fresh_disk()?;
+    for step in [20, 30] {
+        save_step(&disk, step)?;
+    }
+    let (image, before) = (disk.visible(), disk.calls());
+    let saved = save_step(&disk, 40)?;
+    assert_eq!(saved.removed, [Path::new(DIR).join("step-20")], "a good one makes room");
+    let mut noticed = [0, 0];
+    for call in 0..disk.calls() - before {
+        let plans = [Faults::once(Fault::Rot, call), Faults::from_then_on(Fault::Rot, call)];
+        for (noticed, faults) in noticed.iter_mut().zip(plans) {
+            let disk = SimulatedDisk::from_image(&image);
+            disk.set_faults(faults);
+            let Err(error) = save_step(&disk, 40) else { continue };
+            *noticed += 1;
+            disk.set_faults(Faults::none());
+            assert!(matches!(error, CheckpointError::Verify { step: 40, .. }), "{error}");
+            let text = error.to_string();
+            for words in ["does not read back as it was written", "are untouched", "the disk"] {
+                assert!(text.contains(words), "call {call}: {text}");
+            }
+            assert_eq!(names(&disk), ["step-20", "step-30", "step-40"], "call {call}");
+            assert_good(&disk, &[20, 30], "after a write that was another");
+            let search = latest_good(&disk, Path::new(DIR))?;
+            assert_eq!(search.found.map(|found| found.step), Some(30), "call {call}");
+            assert_eq!(search.bad.iter().map(|bad| bad.step).collect::<Vec<_>>(), [40]);
+        }
+    }
+    // Two files, the one in two pieces, and the manifest; and all calls up to the last of these.
+    assert_eq!(noticed[0], 4);
+    assert!(noticed[1] > 4, "{noticed:?}");
     Ok(())
 }
 

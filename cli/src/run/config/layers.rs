@@ -54,6 +54,10 @@ pub struct Layers {
 /// A RUN.toml longer than this is something else.
 const MOST_BYTES: usize = 1 << 20;
 
+/// A run's own run.toml names and fingerprints every file of its data, which may be thousands; it must always be
+/// possible to go on with a run.
+const MOST_RECORDED_BYTES: usize = 16 << 20;
+
 impl Layers {
     /// The defaults alone.
     pub fn new() -> Self {
@@ -69,7 +73,10 @@ impl Layers {
 
     /// Adds a RUN.toml (or a run folder's run.toml). `name` is how messages call it.
     pub fn file(mut self, name: &str, text: &str) -> Result<Self, ConfigError> {
-        if text.len() > MOST_BYTES {
+        if text.len() > MOST_RECORDED_BYTES {
+            return Err(ConfigError::one(name, "it is longer than 16 MiB: not a run's run.toml"));
+        }
+        if text.len() > MOST_BYTES && !has_record(text) {
             return Err(ConfigError::one(name, "it is longer than 1 MiB: not a RUN.toml"));
         }
         let document = toml::de::DeTable::parse(text)
@@ -198,6 +205,12 @@ impl Layers {
     }
 }
 
+/// Whether a run wrote this down: it has a `[record]` section, or a table of one.
+fn has_record(text: &str) -> bool {
+    let begins = |line: &str| line.trim_start_matches('[').starts_with("record");
+    text.lines().any(|line| line.starts_with('[') && begins(line))
+}
+
 fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
@@ -267,4 +280,34 @@ fn syntax_problem(name: &str, text: &str, error: &toml::de::Error) -> ConfigErro
 
 fn line_of(text: &str, byte: usize) -> usize {
     1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::config::{RecordedFile, RunFile};
+
+    #[test]
+    fn a_run_of_thousands_of_files_can_be_read_again() -> Result<(), ConfigError> {
+        let path = |i: usize| format!("/data/set/part-{i:06}-of-012000.jsonl");
+        let data: Vec<String> = (0..12_000).map(path).collect();
+        let recorded = |path: &String| {
+            let (path, sha256) = (path.clone(), "0123456789abcdef".repeat(4));
+            RecordedFile { path, bytes: 1 << 40, sha256 }
+        };
+        let record = Record { data: data.iter().map(recorded).collect(), ..Record::default() };
+        let config = RunConfig { model: Some("model".into()), data, ..RunConfig::default() };
+        let file = RunFile { config, record };
+        let text = file.to_text()?;
+        assert!(text.len() > 2 * MOST_BYTES && text.len() < MOST_RECORDED_BYTES, "{}", text.len());
+        assert!(RunFile::parse("run.toml", &text)? == file);
+        // What nobody recorded is no RUN.toml at this length, whatever its comments and texts say.
+        let long = format!("{}\n# [record]\ntemplate = \"[record]\"\n", "# text\n".repeat(200_000));
+        let error = Layers::new().file("RUN.toml", &long).unwrap_err().to_string();
+        assert!(error.contains("longer than 1 MiB: not a RUN.toml"), "{error}");
+        let longer = format!("{}[record]\n", "# text\n".repeat(3_000_000));
+        let error = Layers::new().file("run.toml", &longer).unwrap_err().to_string();
+        assert!(error.contains("longer than 16 MiB"), "{error}");
+        Ok(())
+    }
 }

@@ -15,8 +15,13 @@ use super::{CONFIG_VERSION, ConfigError, KEYS, RunConfig};
 pub struct Record {
     /// Programs and machine.
     pub versions: Versions,
-    /// Every file of the model that the result depends on.
+    /// Every weight file of the model, in the order of their names. Adapters know their base by these.
     pub model: Vec<RecordedFile>,
+    /// The small files that the result depends on: those of the model's folder from which its shape, its
+    /// tokens and its chat template are read, and the settings of the adapter that the run begins from.
+    /// Empty in records of earlier versions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub model_settings: Vec<RecordedFile>,
     /// Every data file, in the order of `data`.
     pub data: Vec<RecordedFile>,
     /// Hash of the template object.
@@ -125,7 +130,7 @@ impl RunConfig {
 impl Versions {
     /// Why a run that goes on here may not end in the bits that it would have ended in there; empty
     /// if nothing speaks against it. The number of threads and the release of the system do not
-    /// matter.
+    /// matter, and what was not recorded is not compared.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let pairs = [
             ("Paddock", &self.paddock, &now.paddock),
@@ -133,10 +138,12 @@ impl Versions {
             ("the back-end", &self.backend, &now.backend),
             ("the processor's level", &self.simd, &now.simd),
         ];
-        let differs = |(_, was, is): &(&str, &String, &String)| was != is;
-        let words = |(what, was, is)| {
+        // A back-end's name holds the processor's level already.
+        let pairs = if self.backend == now.backend { &pairs[..] } else { &pairs[..3] };
+        let differs = |(_, was, is): &&(&str, &String, &String)| !was.is_empty() && was != is;
+        let words = |(what, was, is): &(&str, &String, &String)| {
             format!("not bit for bit the same from here on, because {what} was {was}, is now {is}")
         };
-        pairs.into_iter().filter(differs).map(words).collect()
+        pairs.iter().filter(differs).map(words).collect()
     }
 }

@@ -144,6 +144,15 @@ impl RunFolder {
         if !path.join(RUN_TOML).is_file() {
             return Err(FolderError::NoRun { path });
         }
+        // Somebody else may have made this folder, and what a run writes through a link goes wherever that leads.
+        for entry in std::fs::read_dir(&path).map_err(at(&path))? {
+            let entry = entry.map_err(at(&path))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                let what = "it is a link, and a run that goes on writes into its own folder alone; put what it leads \
+                            to in its place, or delete it";
+                return Err(at(&entry.path())(io::Error::new(ErrorKind::InvalidData, what)));
+            }
+        }
         let lock = Lock::take(&path)?;
         let folder = Self { path, lock };
         make_dirs(&folder.checkpoints())?;
@@ -297,10 +306,12 @@ fn check_empty(path: &Path) -> Result<(), FolderError> {
     if names.iter().any(|name| name == RUN_TOML) {
         return Err(FolderError::HasRun { path: path.to_path_buf() });
     }
-    // A run that was stopped before it wrote its run.toml leaves these.
-    let is_ours = |name: &str| name == LOCK_FILE || name == ".tmp-run.toml";
+    // A run that was stopped before it wrote its run.toml leaves these. Nothing is removed: another run may have made
+    // them a moment ago and be about to use them.
+    let is_empty =
+        |name: &str| RealStorage.list(&path.join(name)).is_ok_and(|in_it| in_it.is_empty());
     let is_ours = |name: &str| {
-        is_ours(name) || (name == "checkpoints" && std::fs::remove_dir(path.join(name)).is_ok())
+        name == LOCK_FILE || name == ".tmp-run.toml" || (name == "checkpoints" && is_empty(name))
     };
     let foreign: Vec<String> = names.into_iter().filter(|name| !is_ours(name)).take(5).collect();
     if foreign.is_empty() {

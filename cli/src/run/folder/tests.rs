@@ -44,6 +44,22 @@ fn a_new_run_gets_a_folder_and_a_lock() -> Outcome {
 }
 
 #[test]
+fn f43_a_second_start_removes_nothing_of_the_first() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let runs = dir.path().join("runs");
+    let first = RunFolder::create_next(&runs, "one", &[])?;
+    // The first has not written its run.toml yet.
+    let second = RunFolder::create_next(&runs, "one", &[])?;
+    assert!(refused(first.path(), &[]).contains("in use by process"));
+    assert!(first.checkpoints().is_dir() && second.checkpoints().is_dir());
+    assert!(second.path().ends_with("one-2"), "{second:?}");
+    drop(first);
+    fs::write(runs.join("one/checkpoints/notes.txt"), "x")?;
+    assert!(refused(&runs.join("one"), &[]).contains("it contains checkpoints"));
+    Ok(())
+}
+
+#[test]
 fn f42_foreign_folders_are_refused() -> Outcome {
     let dir = tempfile::tempdir()?;
     let out = dir.path().join("photos");

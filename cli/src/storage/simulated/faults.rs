@@ -17,10 +17,12 @@ pub enum Fault {
     Interrupted,
     /// A write or read does half of what was asked; other calls succeed.
     Short,
+    /// A write reports success and stores other bytes, as a drive or cable that rots does; other calls succeed.
+    Rot,
 }
 
 impl Fault {
-    /// Every kind.
+    /// Every kind that a program is told of. [`Fault::Rot`] is seen by reading back alone.
     pub const ALL: [Self; 5] =
         [Self::NoSpace, Self::Io, Self::IoAfter, Self::Interrupted, Self::Short];
 
@@ -28,7 +30,7 @@ impl Fault {
         match self {
             Self::NoSpace => no_space(),
             Self::Io | Self::IoAfter => device_error(),
-            Self::Interrupted | Self::Short => ErrorKind::Interrupted.into(),
+            Self::Interrupted | Self::Short | Self::Rot => ErrorKind::Interrupted.into(),
         }
     }
 }
@@ -64,6 +66,14 @@ pub struct Faults {
 pub(super) struct WriteOutcome {
     pub(super) bytes: usize,
     pub(super) error: Option<io::Error>,
+    /// Whether one bit of what is stored is another.
+    pub(super) rots: bool,
+}
+
+impl WriteOutcome {
+    fn new(bytes: usize, error: Option<io::Error>) -> Self {
+        Self { bytes, error, rots: false }
+    }
 }
 
 /// Whether a call that was carried out reports an error nevertheless.
@@ -109,7 +119,7 @@ impl Faults {
     /// For calls that are done or not done.
     pub(super) fn enter(&mut self) -> io::Result<After> {
         match self.next() {
-            None | Some(Fault::Short) => Ok(After(None)),
+            None | Some(Fault::Short | Fault::Rot) => Ok(After(None)),
             Some(Fault::IoAfter) => Ok(After(Some(Fault::IoAfter.error()))),
             Some(fault) => Err(fault.error()),
         }
@@ -123,21 +133,18 @@ impl Faults {
     pub(super) fn write_outcome(&mut self, wanted: usize) -> WriteOutcome {
         let half = wanted / 2;
         match self.next() {
-            None => WriteOutcome { bytes: wanted, error: None },
-            Some(Fault::Short) => WriteOutcome { bytes: wanted.div_ceil(2), error: None },
-            Some(fault @ Fault::Interrupted) => {
-                WriteOutcome { bytes: 0, error: Some(fault.error()) }
-            }
-            Some(fault @ Fault::IoAfter) => {
-                WriteOutcome { bytes: wanted, error: Some(fault.error()) }
-            }
-            Some(fault) => WriteOutcome { bytes: half, error: Some(fault.error()) },
+            None => WriteOutcome::new(wanted, None),
+            Some(Fault::Short) => WriteOutcome::new(wanted.div_ceil(2), None),
+            Some(Fault::Rot) => WriteOutcome { rots: true, ..WriteOutcome::new(wanted, None) },
+            Some(fault @ Fault::Interrupted) => WriteOutcome::new(0, Some(fault.error())),
+            Some(fault @ Fault::IoAfter) => WriteOutcome::new(wanted, Some(fault.error())),
+            Some(fault) => WriteOutcome::new(half, Some(fault.error())),
         }
     }
 
     pub(super) fn read_bytes(&mut self, wanted: usize) -> io::Result<usize> {
         match self.next() {
-            None => Ok(wanted),
+            None | Some(Fault::Rot) => Ok(wanted),
             Some(Fault::Short) => Ok(wanted.div_ceil(2)),
             Some(fault) => Err(fault.error()),
         }

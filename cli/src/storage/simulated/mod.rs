@@ -177,7 +177,9 @@ impl WriteFile for OpenFile {
         let bytes = wanted.min(fits);
         if bytes > 0 {
             let offset = state.file_bytes(self.inode)? as usize;
-            let op = Op::Write { inode: self.inode, offset, data: data[..bytes].to_vec() };
+            let mut data = data[..bytes].to_vec();
+            data[0] ^= u8::from(outcome.rots) << 2;
+            let op = Op::Write { inode: self.inode, offset, data };
             state.inodes.apply(&op);
             state.trace.push(op);
         }
