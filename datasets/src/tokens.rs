@@ -18,7 +18,7 @@ use crate::encode::Example;
 use crate::error::{Error, Result};
 
 /// Version of the file; other versions are made anew.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"PDKTOK01";
 /// Bytes of an entry of the index.
 const ENTRY: usize = 56;

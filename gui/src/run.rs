@@ -283,9 +283,15 @@ impl Run {
                 self.failure = Some(failure);
                 self.stage = Stage::Failed;
                 self.pid = None;
+                self.waits = None;
             }
             Event::Done(done) => self.done(&done),
         }
+    }
+
+    /// Whether a run that failed was saved before, so that it can be tried from there once the reason is gone.
+    pub fn may_go_on(&self) -> bool {
+        self.checkpoint.is_some() && self.out.join("run.toml").is_file()
     }
 
     fn done(&mut self, done: &Done) {

@@ -83,6 +83,7 @@ fn head_ui(app: &mut App, ui: &mut Ui) {
                     wish = wishes_ui(run, ui);
                 }
                 Stage::Stopped => resume = plain(ui, "Go on", None),
+                Stage::Failed if run.may_go_on() => resume = plain(ui, "Go on", None),
                 Stage::Finished => report = plain(ui, "Open the report", None),
                 _ => {}
             }

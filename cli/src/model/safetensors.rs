@@ -1,6 +1,6 @@
 //! Safetensors: every check that a hostile or broken file deserves, before a single tensor is used.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -41,7 +41,9 @@ impl Entry {
 /// The header's entries by name, in the order of the file.
 pub type Header = Vec<(String, Entry)>;
 
+/// Nothing else may stand in an entry: it could be of any depth, and hide anything.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Raw {
     dtype: String,
     shape: Vec<u64>,
@@ -53,7 +55,44 @@ enum Value {
     Metadata,
 }
 
-/// A JSON object that refuses to name anything twice.
+/// The next name in a JSON object that may name nothing twice.
+fn next_name<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    seen: &mut HashSet<String>,
+) -> Result<Option<String>, A::Error> {
+    let name = map.next_key::<String>()?;
+    match name {
+        Some(name) if !seen.insert(name.clone()) => {
+            Err(serde::de::Error::custom(format!("`{name}` appears twice")))
+        }
+        name => Ok(name),
+    }
+}
+
+/// Texts by name, of which nothing is used.
+struct Texts;
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Texts, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Texts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+                let mut seen = HashSet::new();
+                while next_name(&mut map, &mut seen)?.is_some() {
+                    map.next_value::<String>()?;
+                }
+                Ok(Texts)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// The header's JSON object.
 struct Object(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Object {
@@ -65,13 +104,10 @@ impl<'de> Deserialize<'de> for Object {
                 f.write_str("an object of tensors")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let (mut entries, mut seen) = (Vec::new(), std::collections::HashSet::new());
-                while let Some(name) = map.next_key::<String>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(serde::de::Error::custom(format!("`{name}` appears twice")));
-                    }
+                let (mut entries, mut seen) = (Vec::new(), HashSet::new());
+                while let Some(name) = next_name(&mut map, &mut seen)? {
                     let value = if name == "__metadata__" {
-                        map.next_value::<HashMap<String, String>>()?;
+                        map.next_value::<Texts>()?;
                         Value::Metadata
                     } else {
                         Value::Tensor(map.next_value()?)
@@ -103,12 +139,16 @@ pub fn header(path: &Path, bytes: &[u8]) -> anyhow::Result<Header> {
         ));
     }
     let data_start = 8 + length as usize;
-    let object: Object = match serde_json::from_slice(&bytes[8..data_start]) {
+    let damaged = |byte: usize, what: String| {
+        fail(format!("damaged header near byte {}: {what}. Download it again.", 8 + byte))
+    };
+    let text = match std::str::from_utf8(&bytes[8..data_start]) {
+        Ok(text) => text,
+        Err(e) => return damaged(e.valid_up_to(), "not UTF-8 text".to_string()),
+    };
+    let object: Object = match serde_json::from_str(text) {
         Ok(object) => object,
-        Err(e) => {
-            let byte = 8 + e.column();
-            return fail(format!("damaged header near byte {byte}: {e}. Download it again."));
-        }
+        Err(e) => return damaged(place(text, &e), e.to_string()),
     };
     let mut header = Header::new();
     for (name, value) in object.0 {
@@ -121,6 +161,12 @@ pub fn header(path: &Path, bytes: &[u8]) -> anyhow::Result<Header> {
     header.sort_by_key(|(_, e)| (e.start, e.end));
     tiled(path, &header, data_start, bytes.len())?;
     Ok(header)
+}
+
+/// The byte at which reading a text ended.
+fn place(text: &str, error: &serde_json::Error) -> usize {
+    let before = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len);
+    before.sum::<usize>() + error.column()
 }
 
 /// One entry with checked arithmetic. Its end may lie beyond the file: [`tiled`] reports that.
@@ -254,16 +300,43 @@ mod tests {
         let mut bytes = u64::MAX.to_le_bytes().to_vec();
         bytes.extend([0; 64]);
         assert!(error(&bytes).contains("claims 18446744073709551615 bytes"));
+        // One byte more than there is, and one more than is believed of a file that has them.
+        let mut bytes = 65u64.to_le_bytes().to_vec();
+        bytes.extend([b' '; 64]);
+        assert!(error(&bytes).contains("claims 65 bytes, but the file has 72"));
+        let mut bytes = vec![0; HEADER_CAP as usize + 64];
+        bytes[..8].copy_from_slice(&(HEADER_CAP + 1).to_le_bytes());
+        assert!(error(&bytes).contains(&format!("claims {} bytes", HEADER_CAP + 1)));
     }
 
     #[test]
     fn f3_header_json() {
         let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
             "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
-        assert!(error(&file(twice, 8)).contains("`a` appears twice"));
+        let near = |byte: usize, what: &str, json: &[u8]| {
+            let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(json);
+            bytes.extend([0; 8]);
+            let error = error(&bytes);
+            let place = format!("damaged header near byte {}: ", 8 + byte);
+            assert!(error.contains(&place) && error.contains(what), "{place}{what}: {error}");
+        };
+        let second = twice.rfind("\"a\"").expect("the second one") + 3;
+        near(second, "`a` appears twice", twice.as_bytes());
+        let note = r#"{"__metadata__":{"format":"pt","format":"tf"}}"#;
+        near(
+            note.rfind(":\"tf").expect("the second one"),
+            "`format` appears twice",
+            note.as_bytes(),
+        );
+        // Nothing may be hidden in an entry, however deep.
         let deep = format!("{}1{}", "[".repeat(4000), "]".repeat(4000));
-        assert!(error(&file(&deep, 0)).contains("damaged header"));
-        assert!(error(&file("{} x", 0)).contains("damaged header"));
+        let hidden = r#"{"a":{"dtype":"F32","more":"#;
+        near(hidden.len() - 1, "unknown field `more`", format!("{hidden}{deep}}}}}").as_bytes());
+        near(0, "expected an object of tensors", deep.as_bytes());
+        let name = b"{\"a\xff\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+        near(3, "not UTF-8", name);
+        near(4, "trailing characters", b"{} x");
         assert!(error(&file(GOOD, 33)).contains("1 bytes after the last tensor"));
     }
 

@@ -103,7 +103,14 @@ pub fn publish_checked(
     let aside = format!("{}{name}", tree::TRASH_PREFIX);
     let published = prepared.and_then(|files| {
         check(&temporary).map_err(at("checking", &temporary))?;
-        let old = tree::publish(storage, &temporary, target, &aside);
+        let old = match if_taken {
+            IfTaken::Replace => tree::publish(storage, &temporary, target, &aside),
+            // Writing took its time: somebody may have made a folder of that name since.
+            IfTaken::Refuse if exists(storage, target).map_err(at("looking at", target))? => {
+                return Err(PublishError::Taken { path: target.to_path_buf() });
+            }
+            IfTaken::Refuse => tree::give_name(storage, &temporary, target).map(|()| None),
+        };
         Ok((files, old.map_err(at("renaming to", target))?))
     });
     match published {
@@ -195,6 +202,24 @@ mod tests {
         assert!(error.contains("checking") && error.contains("not as it should be"), "{error}");
         assert_eq!(disk.list(Path::new("/"))?, ["adapter"]);
         assert_eq!(texts(&disk), [b"old text"; 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn f15_a_folder_that_somebody_made_meanwhile_is_not_touched()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let disk = SimulatedDisk::new();
+        let (target, theirs) = (Path::new("/adapter"), Path::new("/adapter/holiday.jpg"));
+        let entry = Entry { name: "adapter_config.json", payload: Payload::Bytes(b"new text") };
+        let mut meanwhile = |_: &Path| -> io::Result<()> {
+            disk.mkdir(target)?;
+            disk.create(theirs).map(drop)
+        };
+        let entries = [entry];
+        let result = publish_checked(&disk, target, &entries, IfTaken::Refuse, &mut meanwhile);
+        assert!(matches!(result, Err(PublishError::Taken { .. })), "{result:?}");
+        assert_eq!(disk.list(Path::new("/"))?, ["adapter"]);
+        assert_eq!(disk.list(target)?, ["holiday.jpg"]);
         Ok(())
     }
 

@@ -82,6 +82,13 @@ pub fn publish(
     Ok(moved)
 }
 
+/// Gives the finished directory `ready` the name `target`, which must be free: what is there is never moved.
+pub fn give_name(storage: &dyn Storage, ready: &Path, target: &Path) -> io::Result<()> {
+    let (parent, _) = split(target)?;
+    retry(|| storage.rename(ready, target))?;
+    retry(|| storage.sync_dir(parent))
+}
+
 /// Removes everything beside `target` that bears a name which [`publish`] derives from `aside`.
 pub fn remove_aside(storage: &dyn Storage, target: &Path, aside: &str) -> io::Result<()> {
     let (parent, _) = split(target)?;

@@ -74,6 +74,7 @@ impl Listener for Quiet<'_> {
                 }
             }
             Event::Pause(pause) => eprintln!("{}", pause.message),
+            Event::Warning(warning) => eprintln!("{}: {}", self.what, warning.message),
             _ => {}
         }
         Ok(())

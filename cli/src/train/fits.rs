@@ -88,7 +88,9 @@ impl Shape {
             list.push((format!("{flags} --recompute layers"), layers(&part)));
         }
         if self.method == Method::Full {
-            let (rank, alpha, targets) = (16, 32.0, [true; 7]);
+            let c = &self.config;
+            let rank = 16.min(c.dim).min(c.hidden_dim).min(c.kv_dim());
+            let (alpha, targets) = (32.0, [true; 7]);
             let (rank_stabilised, dropout) = (false, 0.0);
             let lora = LoraConfig { rank, alpha, rank_stabilised, dropout, targets };
             let method = Method::Lora(lora);
@@ -198,8 +200,19 @@ fn is_in_memory(backend: &str) -> bool {
 /// # Errors
 /// If it is more than the machine can give at all.
 pub fn preflight(session: &Session<'_>, plan: &events::Plan) -> anyhow::Result<Option<String>> {
-    let room = Room::look();
-    if !is_in_memory(&plan.backend) || plan.memory_bytes <= room.free {
+    preflight_in(Room::look(), session, plan)
+}
+
+/// The same, in so much room.
+///
+/// # Errors
+/// If it is more than there is.
+pub fn preflight_in(
+    room: Room,
+    session: &Session<'_>,
+    plan: &events::Plan,
+) -> anyhow::Result<Option<String>> {
+    if !is_in_memory(&plan.backend) || room.free == 0 || plan.memory_bytes <= room.free {
         return Ok(None);
     }
     // Full training has given the files back by the time that it needs most, and the plan says so.

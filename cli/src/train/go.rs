@@ -123,10 +123,22 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
     fn catch_up(&mut self) -> anyhow::Result<Option<Reason>> {
         let (run, c) = (&self.session.run, &self.session.setup.config);
         if run.step > 0 && self.evaluates() && run.evaluated != run.step {
-            return self.after_step();
+            let reason = self.after_step()?;
+            if reason.is_none() {
+                self.answer_on_the_way()?;
+            }
+            return Ok(reason);
         }
-        self.facts.stopped_early = run.is_out_of_patience(c.patience.unwrap_or(0));
-        Ok(self.facts.stopped_early.then_some(Reason::EarlyStop))
+        if !run.is_out_of_patience(c.patience.unwrap_or(0)) {
+            return Ok(None);
+        }
+        self.facts.stopped_early = true;
+        self.warn(format!(
+            "step {}: patience had run out, so no more steps are made. To train on: a larger --patience (0 never \
+             stops) with --allow-changes",
+            self.session.run.step
+        ))?;
+        Ok(Some(Reason::EarlyStop))
     }
 
     /// Steps between evaluations.

@@ -1,14 +1,13 @@
 //! Which rows a run held out: those of files of their own without what is trained on, all of them written down in
 //! its folder, so that whoever judges the model later asks the very rows that it has not seen.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use paddock_datasets::tokens::{Facts, Store};
 use serde::{Deserialize, Serialize};
 
-use super::mixture::row_key;
 use super::rows::Rows;
 use super::setup::Setup;
 use super::test_rows::TestRow;
@@ -20,30 +19,49 @@ use crate::storage::{RealStorage, Storage};
 
 /// Which of the rows to judge by are trained on.
 pub struct Taught {
-    by_text: bool,
+    /// Tokens and mask.
     keys: HashSet<u128>,
+    /// Longest texts of rows.
+    texts: HashSet<u64>,
+}
+
+/// Notes whose text it is; `None` once it is more than one's.
+fn only<T: PartialEq>(owners: &mut HashMap<u64, Option<T>>, text: u64, owner: T) {
+    match owners.get_mut(&text) {
+        Some(known) if known.as_ref() != Some(&owner) => *known = None,
+        Some(_) => {}
+        None => _ = owners.insert(text, Some(owner)),
+    }
 }
 
 impl Taught {
     /// Looks for the rows that are asked about among those to learn from, of which there may be far more: only
-    /// keys of the former are kept. Rows are told apart as the automatic split does it: by tokens and mask, or
-    /// `by_text` where several templates or worked examples make different tokens of equal rows.
+    /// keys of the former are kept. Rows are equal if their tokens and mask are. `by_text`, where several templates
+    /// or worked examples make different tokens of equal rows, also if their longest text is, and is no other row's:
+    /// a text that many rows share (a system prompt, an instruction) says nothing of one of them.
     pub fn of(train: &Rows, asked: impl Iterator<Item = Facts>, by_text: bool) -> Taught {
-        let mut taught = Taught { by_text, keys: HashSet::new() };
-        let asked: HashSet<u128> = asked.map(|facts| taught.key(&facts)).collect();
-        if !asked.is_empty() {
-            let keys = train.facts().map(|facts| taught.key(&facts));
-            taught.keys = keys.filter(|key| asked.contains(key)).collect();
+        let (mut asked_keys, mut asked_texts) = (HashSet::new(), HashMap::new());
+        for facts in asked {
+            asked_keys.insert(facts.key);
+            only(&mut asked_texts, facts.text, facts.key);
         }
-        taught
-    }
-
-    fn key(&self, facts: &Facts) -> u128 {
-        if self.by_text { row_key(facts) } else { facts.key }
+        let (mut keys, mut texts) = (HashSet::new(), HashMap::new());
+        // Without rows to judge by nothing is compared.
+        let rows = (!asked_keys.is_empty()).then(|| train.facts()).into_iter().flatten();
+        for facts in rows {
+            if asked_keys.contains(&facts.key) {
+                keys.insert(facts.key);
+            }
+            if by_text && facts.text != 0 && matches!(asked_texts.get(&facts.text), Some(Some(_))) {
+                only(&mut texts, facts.text, facts.row);
+            }
+        }
+        let texts = texts.into_iter().filter(|(_, row)| row.is_some()).map(|(text, _)| text);
+        Taught { keys, texts: texts.collect() }
     }
 
     fn has(&self, facts: &Facts) -> bool {
-        self.keys.contains(&self.key(facts))
+        self.keys.contains(&facts.key) || self.texts.contains(&facts.text)
     }
 
     /// The rows of a validation file without those that are trained on, and the number of these.

@@ -173,11 +173,3 @@ pub fn text(planned: &Planned, price: Option<f64>) -> String {
     ));
     text
 }
-
-/// Memory that programs may still take, in bytes; 0 where the system does not say.
-pub fn free_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}

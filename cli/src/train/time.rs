@@ -10,8 +10,7 @@ use paddock_core::slot::Region;
 use paddock_core::train::{Adam, Run, StepSettings, step};
 use paddock_core::weights::Mat;
 
-use super::forecast::resident_bytes;
-use super::plan::free_memory;
+use super::fits::Room;
 use super::probe::{BRIEF, limits, probe};
 use super::session::Session;
 use crate::run::events::Seconds;
@@ -37,7 +36,7 @@ pub fn reckoned(
     memory_bytes: u64,
     signals: &Signals,
 ) -> anyhow::Result<Option<Seconds>> {
-    let free = free_memory() + resident_bytes();
+    let free = Room::look().free;
     if !session.b.name().starts_with("cpu") || (free > 0 && memory_bytes > free) {
         return Ok(None);
     }

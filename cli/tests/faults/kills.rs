@@ -147,8 +147,9 @@ fn f47_a_signal_stops_the_judging_of_a_trained_model_and_resume_judges_it() {
 #[test]
 fn f47_a_signal_hides_no_failure_to_save() {
     let desk = desk();
-    let mut command = desk
-        .command(&format!("{TRAIN} --max-steps 1000000 --epochs 1 --save-every 1000000 --out run"));
+    let mut command = desk.command(&format!(
+        "{TRAIN} --max-steps 1000000 --epochs 1 --save-every 1000000 --validation none --out run"
+    ));
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("core-cli starts");
     let begun = Instant::now();

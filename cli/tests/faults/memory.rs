@@ -8,6 +8,8 @@ use paddock_cli::run::checkpoint::{Keep, latest_good};
 use paddock_cli::run::config::{BackendChoice, Method, RunConfig, Validation};
 use paddock_cli::run::signals::Signals;
 use paddock_cli::storage::RealStorage;
+use paddock_cli::train::fits::{Room, preflight_in};
+use paddock_cli::train::forecast::forecast;
 use paddock_cli::train::report::Terminal;
 use paddock_cli::train::saved::checkpoint_bytes;
 use paddock_cli::train::{Launch, Session, Setup, train};
@@ -19,6 +21,36 @@ use paddock_tests::toy;
 use serde_json::{Value, json};
 
 use crate::{desk, write};
+
+#[test]
+fn f48_a_run_is_compared_with_the_memory_that_there_is_before_it_starts() {
+    let desk = desk();
+    let path = |name: &str| desk.path(name).display().to_string();
+    for method in [Method::Lora, Method::Full] {
+        let config = RunConfig {
+            model: Some(path("model")),
+            data: vec![path("rows.json")],
+            backend: BackendChoice::Cpu,
+            lora_rank: 4,
+            token_cache: false,
+            method,
+            ..RunConfig::default()
+        };
+        let setup = Setup::prepare(config, &mut Quiet).expect("a good set-up");
+        let session = Session::plan(&setup).expect("a plan");
+        let plan = forecast(&session);
+        let needed = plan.memory_bytes;
+        let said =
+            |free: u64, most: u64| preflight_in(Room { free, most, in_files: 0 }, &session, &plan);
+        assert_eq!(said(needed, needed).expect("it fits"), None);
+        assert_eq!(said(0, 0).expect("a system that does not say"), None);
+        let warning = said(needed - 1, needed).expect("it may start").expect("a warning");
+        assert!(warning.contains("are free now"), "{warning}");
+        let error = said(needed - 1, needed - 1).expect_err("there is less");
+        assert_eq!(exit_code(&error), 2);
+        assert!(error.to_string().contains("so it was not started"), "{error}");
+    }
+}
 
 /// A model large enough for its activations to count.
 fn larger_model(desk: &Desk, dim: u32) {

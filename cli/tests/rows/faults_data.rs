@@ -224,6 +224,20 @@ fn f31_a_mixture_is_told_from_its_validation_file_by_text() {
     let (out, err) = desk.run("plan --no-probe RUN.toml", 0);
     assert!(err.contains("30 held-out rows have a text that is trained on too"), "{err}");
     assert!(out.contains("10 held out"), "{out}");
+    // A long text that all rows share, as a system prompt is, makes no two of them equal.
+    let shared = |line: String| {
+        let system =
+            "you answer in one word as briefly as ever you can and never say more than that";
+        line.replacen('{', &format!("{{\"system\": \"{system}\", "), 1)
+    };
+    let rows = |from: usize| -> String {
+        (from..from + 40).map(|n| shared(row(&format!("colour on day {n} ?"), "blue"))).collect()
+    };
+    write(&desk, "set.jsonl", rows(0));
+    write(&desk, "held.jsonl", rows(100));
+    let (out, err) = desk.run("plan --no-probe RUN.toml", 0);
+    assert!(out.contains("40 held out"), "{out}");
+    assert!(!err.contains("trained on too"), "{err}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl RunFolder {
             let entry = entry.map_err(at(&path))?;
             if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
                 let what = "it is a link, and a run that goes on writes into its own folder alone; put what it leads \
-                            to in its place, or delete it";
+                            to in its place (the whole folder of a run may be elsewhere, and a link to it)";
                 return Err(at(&entry.path())(io::Error::new(ErrorKind::InvalidData, what)));
             }
         }
@@ -308,8 +308,11 @@ fn check_empty(path: &Path) -> Result<(), FolderError> {
     }
     // A run that was stopped before it wrote its run.toml leaves these. Nothing is removed: another run may have made
     // them a moment ago and be about to use them.
-    let is_empty =
-        |name: &str| RealStorage.list(&path.join(name)).is_ok_and(|in_it| in_it.is_empty());
+    let is_empty = |name: &str| {
+        let folder = path.join(name);
+        folder.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+            && RealStorage.list(&folder).is_ok_and(|in_it| in_it.is_empty())
+    };
     let is_ours = |name: &str| {
         name == LOCK_FILE || name == ".tmp-run.toml" || (name == "checkpoints" && is_empty(name))
     };

@@ -112,6 +112,11 @@ fn f42_links_are_followed_before_anything_is_judged() -> Outcome {
     assert!(refused(&dir.path().join("broken"), &[]).contains("leads nowhere"));
     fs::create_dir(dir.path().join("elsewhere"))?;
     symlink(dir.path().join("elsewhere"), dir.path().join("out"))?;
+    fs::create_dir_all(dir.path().join("big/empty"))?;
+    fs::create_dir(dir.path().join("linked"))?;
+    symlink(dir.path().join("big/empty"), dir.path().join("linked/checkpoints"))?;
+    // It could not go on later: better now than after hours.
+    assert!(refused(&dir.path().join("linked"), &[]).contains("it contains checkpoints"));
     let folder = RunFolder::create(&dir.path().join("out"), &inputs)?;
     assert!(folder.path().ends_with("elsewhere"), "{folder:?}");
     Ok(())
