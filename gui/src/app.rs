@@ -1,9 +1,10 @@
 //! The app: what is shown, and how one gets from one screen to the next.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eframe::egui::{Context, Key, Modifiers, Ui};
+use paddock_cli::run::lock::holder;
 use paddock_cli::run::overview::{Overview, Tuned};
 
 use crate::chat::Chat;
@@ -21,6 +22,9 @@ use crate::studio::Studio;
 use crate::task::{Work, sentence};
 use crate::train::Train;
 use crate::{frame_ui, plot_ui, theme};
+
+/// How often, and how far apart, it is asked whether a run that has just ended has let go of its folder.
+const LETS_GO: (u32, Duration) = (8, Duration::from_millis(40));
 
 /// Everything that the app knows.
 #[derive(Debug)]
@@ -65,6 +69,12 @@ impl eframe::App for App {
         self.keys(&ctx);
         frame_ui::frame_ui(self, ui);
         self.frames.push(began.elapsed());
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.engine.close();
     }
 }
 
@@ -135,10 +145,10 @@ impl App {
         let Some(path) = answer else { return };
         match ask {
             Ask::Rows => self.open_rows(ctx, &path.display().to_string()),
-            Ask::Model => self.model.choose(ctx, &path.display().to_string()),
+            Ask::Model => self.choose_model(ctx, &path.display().to_string()),
             Ask::Weights => {
                 let folder = path.parent().unwrap_or(&path);
-                self.model.choose(ctx, &folder.display().to_string());
+                self.choose_model(ctx, &folder.display().to_string());
             }
             Ask::Run => self.open_path(ctx, &path),
             Ask::Runs => {
@@ -180,6 +190,7 @@ impl App {
     pub fn show(&mut self, ctx: &Context, screen: Screen) {
         self.screen = screen;
         match screen {
+            Screen::Train => self.train.try_again(),
             Screen::Chat => self.open_chat(ctx),
             Screen::Evaluate => self.prepare_evaluate(),
             Screen::Export => self.prepare_export(),
@@ -217,8 +228,14 @@ impl App {
     /// Opens rows, and shows them.
     pub fn open_rows(&mut self, ctx: &Context, name: &str) {
         self.data.open(ctx, name);
-        self.train.plan = Default::default();
+        self.train.forget();
         self.screen = Screen::Data;
+    }
+
+    /// Chooses a model; what was forecast with another one, or as it was before, holds no more.
+    pub fn choose_model(&mut self, ctx: &Context, name: &str) {
+        self.model.choose(ctx, name);
+        self.train.forget();
     }
 
     /// Opens whatever was dropped or chosen: a run, a model, or rows.
@@ -226,7 +243,7 @@ impl App {
         if path.join("run.toml").is_file() {
             self.open_run(ctx, path);
         } else if let Some(folder) = model_folder(path) {
-            self.model.choose(ctx, &folder.display().to_string());
+            self.choose_model(ctx, &folder.display().to_string());
             self.screen = Screen::Model;
         } else if path.is_dir() {
             self.trouble = Some(format!(
@@ -299,9 +316,22 @@ impl App {
         }
     }
 
-    /// Goes on with the run that is open.
+    /// Goes on with the run that is open; one that goes on already, from another window, is watched.
     pub fn resume_run(&mut self, ctx: &Context) {
         let Some(out) = self.run.as_ref().map(|run| run.out.clone()) else { return };
+        // A process that has said its last word may need a moment to let go.
+        let (times, apart) = LETS_GO;
+        let held = (0..times).all(|_| {
+            let held = holder(&out).is_some();
+            if held {
+                std::thread::sleep(apart);
+            }
+            held
+        });
+        if held {
+            self.open_run(ctx, &out);
+            return;
+        }
         let flags = vec![("out".to_string(), out.display().to_string())];
         self.launch(ctx, &out, &flags, true);
     }

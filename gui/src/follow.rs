@@ -153,12 +153,13 @@ fn tell(ctx: &Context, send: &Sender<News>, news: News) {
 struct Tail {
     path: PathBuf,
     at: u64,
-    rest: String,
+    /// Bytes after the last whole line: the end of a read may cut a letter in two.
+    rest: Vec<u8>,
 }
 
 impl Tail {
     fn new(path: &Path) -> Tail {
-        Tail { path: path.to_path_buf(), at: 0, rest: String::new() }
+        Tail { path: path.to_path_buf(), at: 0, rest: Vec::new() }
     }
 
     /// Events since the last call. A line without its end waits; one that is no event is passed over.
@@ -172,13 +173,41 @@ impl Tail {
             return Vec::new();
         }
         self.at += text.len() as u64;
-        self.rest.push_str(&String::from_utf8_lossy(&text));
-        let Some(end) = self.rest.rfind('\n') else { return Vec::new() };
-        let whole: String = self.rest.drain(..=end).collect();
+        self.rest.append(&mut text);
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Vec::new();
+        };
+        let whole: Vec<u8> = self.rest.drain(..=end).collect();
+        let whole = String::from_utf8_lossy(&whole);
         let parsed = whole.lines().filter_map(|line| match Event::parse(line) {
             Ok(Parsed::Event(event)) => Some(*event),
             _ => None,
         });
         parsed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_letter_cut_in_two_is_read_whole() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("run.events.jsonl");
+        let line = "{\"v\":1,\"kind\":\"warning\",\"message\":\"Wärme\"}\n".as_bytes();
+        let middle =
+            line.iter().position(|byte| !byte.is_ascii()).expect("a letter of two bytes") + 1;
+        let mut file = File::create(&path)?;
+        let mut tail = Tail::new(&path);
+        file.write_all(&line[..middle])?;
+        assert!(tail.events().is_empty());
+        file.write_all(&line[middle..])?;
+        let events = tail.events();
+        let [Event::Warning(warning)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(warning.message, "Wärme");
+        Ok(())
     }
 }

@@ -25,7 +25,7 @@ fn choices_ui(app: &mut App, ui: &mut Ui) {
     let about = bundled::MODELS[0].1;
     let note = "Made for a first try: it is small enough to train on any machine.";
     if choice(ui, chosen, "Built-in: tiny", &format!("{}.", capital(about)), note) && !chosen {
-        app.model.choose(&ctx, BUILT_IN);
+        app.choose_model(&ctx, BUILT_IN);
     }
     ui.add_space(4.0);
     let folder = app.model.folder.clone();
@@ -34,7 +34,7 @@ fn choices_ui(app: &mut App, ui: &mut Ui) {
     let note = "A folder with config.json, *.safetensors and tokenizer.json or tokenizer.model.";
     if choice(ui, !chosen, "A folder on this machine", &about, note) && chosen {
         match &shown {
-            Some(path) => app.model.choose(&ctx, path),
+            Some(path) => app.choose_model(&ctx, path),
             None => app.dialog = Some(Dialog::open(&ctx, Ask::Model)),
         }
     }

@@ -16,7 +16,7 @@ use paddock_cli::run::overview::{Overview, Tuned};
 use paddock_cli::storage::RealStorage;
 use paddock_cli::train::on_the_way;
 
-use crate::engine::{Flags, Started, Trail, complaint};
+use crate::engine::{Flags, Started, Trail, unasked};
 use crate::follow::{Follower, News, follow, watch};
 
 /// Lines of the log that are kept.
@@ -67,7 +67,7 @@ pub struct Run {
     pub judged: Option<Judged>,
     /// How it went, in words.
     pub verdict: Option<String>,
-    /// Why it failed.
+    /// Why it failed, or stopped without being asked to.
     pub failure: Option<Failure>,
     /// The last checkpoint.
     pub checkpoint: Option<SavedCheckpoint>,
@@ -192,27 +192,36 @@ impl Run {
         any
     }
 
+    /// Its process has gone without a last event.
     fn gone(&mut self, said: &str) {
         self.pid = None;
+        let mut asked = self.stage == Stage::Stopping;
+        said.lines().for_each(|line| self.say(line.to_string()));
         if let Some(overview) = Overview::of(&self.out) {
             if self.steps.is_empty() {
                 self.read_folder(&overview, None);
             }
-            let over = overview.ending.as_ref().map(|ending| ending.done.reason);
-            if matches!(over, Some(Reason::Finished | Reason::EarlyStop)) {
+            let done = overview.ending.as_ref().map(|ending| &ending.done);
+            // Metrics do not tell of a stop in the terminal; what was written about its end does.
+            let at = self.steps.last().map_or(0, |step| step.step);
+            asked |= !self.tells
+                && done.is_some_and(|d| d.reason == Reason::Interrupted && d.step >= at);
+            if done.is_some_and(|d| matches!(d.reason, Reason::Finished | Reason::EarlyStop)) {
                 self.stage = Stage::Finished;
                 self.look_for_result();
                 return;
             }
         }
         if self.stage == Stage::Starting && self.steps.is_empty() {
-            let message = complaint(said);
+            let message = unasked(said, self.tells);
             self.failure = Some(Failure { message, exit_code: 1 });
             self.stage = Stage::Failed;
             return;
         }
         if !matches!(self.stage, Stage::Finished | Stage::Failed) {
             self.stage = Stage::Stopped;
+            let message = unasked(said, self.tells);
+            self.failure = (!asked).then_some(Failure { message, exit_code: 1 });
         }
     }
 

@@ -168,6 +168,10 @@ fn ending_ui(app: &mut App, ui: &mut Ui) {
             });
         }
         Stage::Stopped => {
+            if let Some(failure) = &run.failure {
+                let why = &failure.message;
+                notice(ui, Tone::Bad, format!("The run ended without being asked to. {why}"));
+            }
             let saved = run.checkpoint.as_ref().map_or(String::new(), |c| {
                 format!(" Its last saved state is that of step {}.", c.step)
             });

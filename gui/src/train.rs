@@ -91,8 +91,11 @@ impl Train {
 
     /// Starts a forecast when settings have come to rest.
     pub fn poll(&mut self, ctx: &Context, engine: &Engine, flags: &Flags) {
-        if self.plan.poll() && self.plan.done().is_some() {
-            self.measure(ctx, engine, flags);
+        if self.plan.poll()
+            && self.plan.done().is_some()
+            && let Some(asked) = self.asked.clone()
+        {
+            self.measure(ctx, engine, &asked);
         }
         self.timed.poll();
         if self.asked.as_ref() == Some(flags) {
@@ -107,16 +110,29 @@ impl Train {
             }
             _ => {
                 self.seen = Some((flags.clone(), now));
-                self.timed = Work::Idle;
                 ctx.request_repaint_after(REST);
                 return;
             }
         }
         self.asked = Some(flags.clone());
+        self.timed = Work::Idle;
         let engine = engine.clone();
         let mut list = arguments("plan", flags);
         list.extend(["--json".to_string(), "--no-probe".to_string()]);
         self.plan.start(ctx, move |pulse| Ok(serde_json::from_str(&engine.ask(&list, pulse)?)?));
+    }
+
+    /// Rows or model are others now, also where the settings are the same: nothing that was told holds.
+    pub fn forget(&mut self) {
+        (self.plan, self.timed) = (Work::Idle, Work::Idle);
+        (self.asked, self.seen) = (None, None);
+    }
+
+    /// A forecast that failed is made again: what stood in its way may be gone.
+    pub fn try_again(&mut self) {
+        if matches!(self.plan, Work::Failed(_)) {
+            self.asked = None;
+        }
     }
 
     fn measure(&mut self, ctx: &Context, engine: &Engine, flags: &Flags) {

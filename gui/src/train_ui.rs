@@ -193,7 +193,8 @@ fn forecast_ui(app: &mut App, ui: &mut Ui) {
 }
 
 fn plan_ui(app: &App, ui: &mut Ui, plan: &Plan) {
-    let time = plan.seconds.map_or("being measured".to_string(), time_range);
+    let unknown = if app.train.timed.busy() { "being measured" } else { "not measured" };
+    let time = plan.seconds.map_or(unknown.to_string(), time_range);
     let big = |ui: &mut Ui, what: &str, value: &str| {
         ui.vertical(|ui| {
             ui.label(RichText::new(what).small().color(palette(ui).weak));

@@ -50,7 +50,7 @@ fn can_draw() -> bool {
 /// A window of an app whose runs are kept in `dir`.
 fn window(dir: &Path, size: Vec2, theme: Theme, draws: bool) -> Harness<'static, App> {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_paddock"));
-    let engine = Engine { program, runs: dir.join("runs") };
+    let engine = Engine::new(program, dir.join("runs"));
     let builder = Harness::builder().with_size(size).with_theme(theme).with_max_steps(12);
     let builder = if draws { builder.wgpu() } else { builder };
     builder.build_eframe(|created| App::new(&created.egui_ctx, engine))

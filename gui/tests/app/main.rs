@@ -5,6 +5,7 @@ mod files;
 mod judge;
 mod rough;
 mod runs;
+mod safe;
 mod screens;
 mod sides;
 mod visit;
