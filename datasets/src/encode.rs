@@ -1,6 +1,7 @@
 //! From rendered text to tokens and mask, by fixed rules:
 //!
-//! - the rendered example is tokenised once, as a whole;
+//! - the rendered example is tokenised once, as a whole, except that it is cut where a token would hold the end of
+//!   an answer together with what follows it;
 //! - a token is trained if its last character lies in a trained span;
 //! - BOS stands first if the model has one and the template did not write it;
 //! - EOS follows each answer and is trained; where the template itself wrote an end-of-turn token
@@ -127,7 +128,8 @@ pub(crate) fn key_of(tokens: &[u32], trained: &[bool]) -> u128 {
 
 /// Applies the rules to a rendered row.
 pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoding> {
-    let encoded = tokenizer.encode(&rendered.text, &literal_ranges(rendered))?;
+    let answers = rendered.answers();
+    let encoded = encode_text(tokenizer, rendered, &answers)?;
     let mut out = Encoding {
         tokens: Vec::with_capacity(encoded.ids.len() + 2),
         trained: Vec::with_capacity(encoded.ids.len() + 2),
@@ -139,7 +141,6 @@ pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoding> {
         out.tokens.push(bos);
         out.trained.push(false);
     }
-    let answers = rendered.answers();
     let mut next = 0;
     for (i, &id) in encoded.ids.iter().enumerate() {
         let last = last_byte(&encoded, i);
@@ -157,6 +158,47 @@ pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoding> {
         end_answer(tokenizer, &mut out, None);
     }
     Ok(out)
+}
+
+/// Tokens of the whole text. Where a token straddles the end of an answer (Llama 3 has one for a full stop and the
+/// line breaks after it), the text is cut there: the answer's own end is learned, then EOS.
+fn encode_text(
+    tokenizer: &Tokenizer,
+    rendered: &Rendered,
+    answers: &[std::ops::Range<usize>],
+) -> Result<Encoded> {
+    let literal = literal_ranges(rendered);
+    let encoded = tokenizer.encode(&rendered.text, &literal)?;
+    if !tokenizer.cuts_freely() {
+        return Ok(encoded);
+    }
+    let cuts = straddled(tokenizer, &encoded, answers);
+    if cuts.is_empty() {
+        return Ok(encoded);
+    }
+    tokenizer.encode_cut(&rendered.text, &literal, &cuts)
+}
+
+/// Ends of answers that lie inside a token. A control token may take blanks before it along: that is no such case.
+fn straddled(
+    tokenizer: &Tokenizer,
+    encoded: &Encoded,
+    answers: &[std::ops::Range<usize>],
+) -> Vec<usize> {
+    let mut cuts = Vec::new();
+    let mut next = 0;
+    for (&id, &(start, end)) in encoded.ids.iter().zip(&encoded.offsets) {
+        while answers.get(next).is_some_and(|answer| answer.end <= start) {
+            next += 1;
+        }
+        let inside = answers[next..].iter().map(|a| a.end).take_while(|at| *at < end);
+        for at in inside {
+            if cuts.last().is_none_or(|last| *last < at) && !tokenizer.is_special(id) {
+                cuts.push(at);
+            }
+        }
+    }
+    cuts
 }
 
 /// Ends an answer before token `next`. True if `next` itself is the template's end of turn.

@@ -121,7 +121,7 @@ impl Pool {
 
 /// Puts exemplars before a rendered row, each followed by `separator`. They are prompt, not taught.
 pub fn with_exemplars(rendered: &Rendered, exemplars: &[&str], separator: &str) -> Rendered {
-    let mut out = Rendered::default();
+    let mut out = Rendered { empty_answer: rendered.empty_answer, ..Rendered::default() };
     for exemplar in exemplars {
         out.data(exemplar);
         out.literal(separator);

@@ -47,6 +47,16 @@ pub fn scalar_text(value: &Value) -> Option<String> {
     }
 }
 
+/// Names shown in a message; there may be very many.
+const NAMES_SHOWN: usize = 20;
+
+/// Names for a message, separated by commas; of many, the first and how many more there are.
+pub fn name_list(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(NAMES_SHOWN);
+    let list = names.take(NAMES_SHOWN).collect::<Vec<_>>().join(", ");
+    if more == 0 { list } else { format!("{list} and {more} more") }
+}
+
 /// A word for the type of a value, for messages.
 pub fn type_word(value: &Value) -> &'static str {
     match value {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::record::Record;
+use crate::record::{Record, name_list};
 
 /// How rows are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,6 +208,6 @@ pub fn detect_layout(rows: &[Record]) -> (Layout, String) {
             return (Layout::PromptCompletion, format!("rows have {prompt} and {answer}"));
         }
     }
-    let names: Vec<_> = first.names().collect();
-    (Layout::Table, format!("the columns are {}", names.join(", ")))
+    let names = first.columns.keys().cloned();
+    (Layout::Table, format!("the columns are {}", name_list(names)))
 }

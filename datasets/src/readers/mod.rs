@@ -15,6 +15,7 @@ pub mod task;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use rustc_hash::FxHashSet;
 use serde_json::{Map, Value};
 
 pub use self::compress::UnpackLimits;
@@ -188,8 +189,9 @@ fn finish(
         }
     }
     let mut columns: Vec<String> = Vec::new();
+    let mut known: FxHashSet<&str> = FxHashSet::default();
     for name in good.iter().flat_map(Record::names) {
-        if !columns.iter().any(|known| known == name) {
+        if known.insert(name) {
             columns.push(name.to_string());
         }
     }

@@ -17,9 +17,9 @@ use crate::template::columns::{Columns, render_error};
 use crate::template::date::Date;
 use crate::template::jinja::{Engine, Style, python};
 use crate::template::messages::{Conversation, conversation};
-use crate::template::rendered::{Rendered, Role};
+use crate::template::rendered::{Rendered, Role, replace_marks};
 
-/// Breaks up special-token text of the data. A noncharacter: it stands in no text.
+/// Breaks up special-token text of the data. A noncharacter: where data hold one, it is replaced.
 const BROKEN: char = '\u{fdd0}';
 /// Begins and ends a generation block.
 const BEGIN: char = '\u{fdd1}';
@@ -81,11 +81,13 @@ impl Compiled {
     pub fn render(&self, record: &Record) -> Result<Rendered> {
         let talk = self.conversation(record)?;
         let text = self.text(record.row, &talk.messages, &talk.tools, false)?;
-        if self.blocks {
-            return Ok(self.spans(&text, &[]));
-        }
-        let answers = self.added_by_answers(record, &talk, &text)?;
-        Ok(self.spans(&text, &answers))
+        let answers = match self.blocks {
+            true => Vec::new(),
+            false => self.added_by_answers(record, &talk, &text)?,
+        };
+        let mut rendered = self.spans(&text, &answers);
+        rendered.empty_answer = talk.messages.iter().any(says_nothing);
+        Ok(rendered)
     }
 
     /// What the model is given: the messages before the last answer, and the opening of the next.
@@ -111,6 +113,10 @@ impl Compiled {
     fn conversation(&self, record: &Record) -> Result<Conversation> {
         let mut talk = conversation(&self.name, &self.columns, record)?;
         for message in &mut talk.messages {
+            // A template would write "None", and the model would learn to say it.
+            if says_nothing(message) && message["content"].is_null() {
+                message["content"] = "".into();
+            }
             self.break_up(message);
         }
         self.break_up(&mut talk.tools);
@@ -121,6 +127,7 @@ impl Compiled {
     fn break_up(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
+                replace_marks(text);
                 for special in &self.body.specials {
                     if let Some(first) = special.chars().next().filter(|_| text.contains(special)) {
                         let rest = &special[first.len_utf8()..];
@@ -129,7 +136,13 @@ impl Compiled {
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.break_up(item)),
-            Value::Object(fields) => fields.values_mut().for_each(|item| self.break_up(item)),
+            Value::Object(fields) => {
+                for (mut name, mut item) in std::mem::take(fields) {
+                    replace_marks(&mut name);
+                    self.break_up(&mut item);
+                    fields.insert(name, item);
+                }
+            }
             _ => {}
         }
     }
@@ -180,6 +193,8 @@ impl Compiled {
         let mut text = String::with_capacity(marked.len());
         let mut kinds: Vec<(usize, bool, bool)> = Vec::new();
         let mut inside = false;
+        // The first answer that does not end before the character at hand.
+        let mut next = 0;
         // Bytes of `text` below this are plain text of the data.
         let mut plain_until = 0;
         for (at, c) in marked.char_indices() {
@@ -192,7 +207,10 @@ impl Compiled {
                     }
                 }
                 _ => {
-                    let trained = inside || answers.iter().any(|range| range.contains(&at));
+                    while answers.get(next).is_some_and(|range| range.end <= at) {
+                        next += 1;
+                    }
+                    let trained = inside || answers.get(next).is_some_and(|a| a.start <= at);
                     kinds.push((text.len(), trained, text.len() >= plain_until));
                     text.push(c);
                 }
@@ -226,6 +244,19 @@ impl Compiled {
 
 fn is_answer(message: &Value) -> bool {
     message["role"] == "assistant"
+}
+
+/// An assistant message without text and without a call of a tool.
+fn says_nothing(message: &Value) -> bool {
+    let blank = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    let fields = ["content", "tool_calls", "function_call"];
+    is_answer(message) && fields.iter().all(|name| blank(&message[*name]))
 }
 
 /// Turns generation blocks, which the interpreter does not know, into markers in the output. They

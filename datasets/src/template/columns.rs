@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::record::{Record, scalar_text, type_word};
+use crate::record::{Record, name_list, scalar_text, type_word};
 
 /// Columns by their part. What is not stated takes the template's own default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ pub fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> String {
         })
         .min()
         .filter(|(distance, name)| *distance <= name.len().max(wanted.len()) / 2);
-    let list = known.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
+    let list = name_list(known.iter().map(|n| format!("{n:?}")));
     match nearest {
         Some((_, name)) => format!("; did you mean {name:?}? The columns are {list}"),
         None => format!("; the columns are {list}"),

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::template::columns::hint;
 use crate::template::jinja::{Engine, Style, python};
-use crate::template::rendered::Rendered;
+use crate::template::rendered::{Rendered, replace_marks};
 use crate::template::{Body, Columns, Template, VERSION};
 
 const SEPARATOR: &str = "|||";
@@ -228,8 +228,11 @@ fn most_frequent(list: &JinjaValue) -> std::result::Result<JinjaValue, JinjaErro
 
 fn hide_separators(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) if text.contains(SEPARATOR) => {
-            *text = text.replace(SEPARATOR, HIDDEN_SEPARATOR);
+        serde_json::Value::String(text) => {
+            replace_marks(text);
+            if text.contains(SEPARATOR) {
+                *text = text.replace(SEPARATOR, HIDDEN_SEPARATOR);
+            }
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(hide_separators),
         serde_json::Value::Object(fields) => fields.values_mut().for_each(hide_separators),

@@ -31,6 +31,8 @@ pub struct Rendered {
     pub text: String,
     /// Its pieces.
     pub spans: Vec<Span>,
+    /// An answer of the data says nothing, though the template writes something for it, such as an end of turn.
+    pub empty_answer: bool,
 }
 
 impl Rendered {
@@ -74,10 +76,12 @@ impl Rendered {
         answers
     }
 
-    /// True if there is no answer, or one that is blank.
+    /// True if there is no answer, or one that is blank or to which only the template adds something.
     pub fn has_empty_answer(&self) -> bool {
         let answers = self.answers();
-        answers.is_empty() || answers.iter().any(|a| self.text[a.clone()].trim().is_empty())
+        self.empty_answer
+            || answers.is_empty()
+            || answers.iter().any(|a| self.text[a.clone()].trim().is_empty())
     }
 
     /// The text before the first answer, with its spans: what the model is given.
@@ -93,5 +97,15 @@ impl Rendered {
     /// The text of the last answer; empty if there is none.
     pub fn last_answer(&self) -> &str {
         self.answers().last().map_or("", |range| &self.text[range.clone()])
+    }
+}
+
+/// Noncharacters that stand for something while a row is rendered. Text of the data must hold none of them.
+const MARKS: [char; 4] = ['\u{fdd0}', '\u{fdd1}', '\u{fdd2}', '\u{fdd3}'];
+
+/// Replaces them as unreadable characters are replaced.
+pub(crate) fn replace_marks(text: &mut String) {
+    if text.contains(MARKS) {
+        *text = text.replace(MARKS, "\u{fffd}");
     }
 }

@@ -198,3 +198,24 @@ fn set_never(pre: &mut Value) -> bool {
     }
     false
 }
+
+/// Whether a text may be encoded in pieces: no step puts anything in front of a later piece or takes anything off it.
+pub fn cuts_freely(root: &Value) -> bool {
+    let step = |name: &str| root.get(name).filter(|step| !step.is_null());
+    step("normalizer").is_none_or(keeps_ends) && step("pre_tokenizer").is_none_or(keeps_ends)
+}
+
+fn keeps_ends(step: &Value) -> bool {
+    let text = |name: &str| step.get(name).and_then(Value::as_str);
+    match text("type") {
+        Some("Sequence") => {
+            let list = step.get("normalizers").or_else(|| step.get("pretokenizers"));
+            list.and_then(Value::as_array).is_some_and(|list| list.iter().all(keeps_ends))
+        }
+        // A "first" one becomes "never" for later pieces: see `continued`.
+        Some("Metaspace") => matches!(text("prepend_scheme"), Some("first" | "never")),
+        Some("ByteLevel") => step.get("add_prefix_space") == Some(&Value::Bool(false)),
+        Some("Split" | "Digits" | "Replace" | "NFC" | "NFD" | "NFKC" | "NFKD") => true,
+        _ => false,
+    }
+}

@@ -44,6 +44,8 @@ pub struct Tokenizer {
     /// For pieces of a text after the first, where the file treats those differently.
     continued: Option<Library>,
     words: Option<Words>,
+    /// A text may be encoded in pieces: nothing is put in front of the later ones.
+    cuts_freely: bool,
     /// Control tokens, longest first.
     specials: Vec<Added>,
     /// By first byte of the text: whether a control token may begin there.
@@ -96,7 +98,7 @@ impl Tokenizer {
             }
             tiktoken::to_tokenizer_json(path, bytes)?
         } else {
-            refuse_pointer(path, bytes)?;
+            sentencepiece::refuse_pointer(path, bytes)?;
             if no_config {
                 default_ends(&mut settings, "<s>", "</s>");
             }
@@ -114,6 +116,7 @@ impl Tokenizer {
     ) -> Result<Self> {
         let (added, max_id) = huggingface::check(path, &root)?;
         let words = Words::new(&root, max_id);
+        let cuts_freely = huggingface::cuts_freely(&root);
         let continued = match huggingface::continued(&root) {
             Some(root) => Some(huggingface::build(path, root, &added)?),
             None => None,
@@ -133,6 +136,7 @@ impl Tokenizer {
             library,
             continued,
             words,
+            cuts_freely,
             specials,
             special_starts,
             is_special,
@@ -185,8 +189,18 @@ impl Tokenizer {
     }
 
     /// Tokens of a text of which the `literal` byte ranges were written by a template: there, and
-    /// only there, the text of a special token becomes that token.
+    /// only there, the text of a special token becomes that token. The ranges come in order and do not touch.
     pub fn encode(&self, text: &str, literal: &[Range<usize>]) -> Result<Encoded> {
+        self.encode_cut(text, literal, &[])
+    }
+
+    /// The same, and no token but a control token reaches over one of the bytes `cuts`, which come in order.
+    pub fn encode_cut(
+        &self,
+        text: &str,
+        literal: &[Range<usize>],
+        cuts: &[usize],
+    ) -> Result<Encoded> {
         let mut out = Encoded::default();
         // Most texts have about four bytes a token; growing once more costs little.
         out.ids.reserve(text.len() / 4);
@@ -199,20 +213,42 @@ impl Tokenizer {
                 continue;
             };
             let end = at + token.content.len();
-            if !literal.iter().any(|range| range.start <= at && end <= range.end) {
+            let range = literal.get(literal.partition_point(|range| range.end < end));
+            if range.is_none_or(|range| range.start > at) {
                 out.special_text += 1;
                 at = end;
                 continue;
             }
             let start = if token.lstrip { text[done..at].trim_end().len() + done } else { at };
             let stop = if token.rstrip { text.len() - text[end..].trim_start().len() } else { end };
-            self.encode_piece(&text[done..start], done, &mut out)?;
+            self.encode_pieces(text, done..start, cuts, &mut out)?;
             out.ids.push(token.id);
             out.offsets.push((start, stop));
             (done, at) = (stop, stop);
         }
-        self.encode_piece(&text[done..], done, &mut out)?;
+        self.encode_pieces(text, done..text.len(), cuts, &mut out)?;
         Ok(out)
+    }
+
+    fn encode_pieces(
+        &self,
+        text: &str,
+        part: Range<usize>,
+        cuts: &[usize],
+        out: &mut Encoded,
+    ) -> Result<()> {
+        let mut done = part.start;
+        let cuts = &cuts[cuts.partition_point(|cut| *cut <= part.start)..];
+        for end in cuts.iter().copied().take_while(|cut| *cut < part.end).chain([part.end]) {
+            self.encode_piece(&text[done..end], done, out)?;
+            done = end;
+        }
+        Ok(())
+    }
+
+    /// Whether a text may be encoded in pieces; SentencePiece may put a blank in front of each.
+    pub fn cuts_freely(&self) -> bool {
+        self.cuts_freely
     }
 
     fn special_at(&self, bytes: &[u8], at: usize) -> Option<&Added> {
@@ -355,16 +391,4 @@ impl Tokenizer {
 fn default_ends(settings: &mut Settings, bos: &str, eos: &str) {
     settings.bos = Some(TokenRef::Text(bos.to_string()));
     settings.eos = Some(TokenRef::Text(eos.to_string()));
-}
-
-fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
-    let found = match bytes {
-        b if b.starts_with(b"version https://git-lfs") => {
-            "is a Git LFS pointer: run `git lfs pull`"
-        }
-        [] => "is empty: fetch it again",
-        b if b.starts_with(b"<") => "is a web page, not a tokenizer: fetch the raw file",
-        _ => return Ok(()),
-    };
-    Err(Error::Tokenizer { path: path.into(), at: "byte 0".into(), message: found.into() })
 }

@@ -233,3 +233,16 @@ fn merges(pieces: &[Piece]) -> Vec<Value> {
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2, a.3).cmp(&(b.1, b.2, b.3))));
     found.iter().map(|&(_, _, l, r)| json!([pieces[l].text, pieces[r].text])).collect()
 }
+
+/// Names what is no tokenizer file at all.
+pub fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    let found = match bytes {
+        b if b.starts_with(b"version https://git-lfs") => {
+            "is a Git LFS pointer: run `git lfs pull`"
+        }
+        [] => "is empty: fetch it again",
+        b if b.starts_with(b"<") => "is a web page, not a tokenizer: fetch the raw file",
+        _ => return Ok(()),
+    };
+    Err(Error::Tokenizer { path: path.into(), at: "byte 0".into(), message: found.into() })
+}

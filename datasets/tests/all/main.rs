@@ -1,5 +1,6 @@
 //! All tests of this crate in one program: linking is what takes time.
 
+mod answers;
 mod classic;
 mod common;
 mod curate;

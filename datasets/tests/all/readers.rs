@@ -298,3 +298,47 @@ fn parquet_is_read_packed_or_not() {
     assert!(refusal("a.parquet", cut).contains("begins like a Parquet file but cannot be read"));
     assert!(refusal("a.parquet.gz", &gzip(cut)).contains("begins like a Parquet file"));
 }
+
+#[test]
+fn an_object_keyed_by_ids_is_read_in_linear_time_and_its_columns_are_not_all_told() {
+    let columns: serde_json::Map<_, _> =
+        (0..100_000).map(|id| (format!("id{id:06}"), json!(id))).collect();
+    let (_guard, path) = file("a.jsonl", format!("{}\n", serde_json::Value::Object(columns)));
+    let start = std::time::Instant::now();
+    let found = rows(&path);
+    assert_eq!(found.detected().columns.len(), 100_000);
+    let told = &found.detected().why;
+    assert!(told.contains("id000019 and 99980 more") && told.len() < 1000, "{told}");
+    // Seconds where every name is compared with every other.
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    let template = paddock_datasets::template::Template::prompt();
+    let error = template.render(&good(&path)[0]).unwrap_err().to_string();
+    assert!(error.contains("and 99980 more") && error.len() < 1000, "{error}");
+}
+
+#[test]
+fn short_floats_of_parquet_stay_short() {
+    use parquet::data_type::{FixedLenByteArray, FixedLenByteArrayType, FloatType};
+    use parquet::file::writer::SerializedFileWriter;
+    let schema = "message rows { required float a; required fixed_len_byte_array(2) b (FLOAT16); }";
+    let schema = parquet::schema::parser::parse_message_type(schema).unwrap().into();
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let floats = [3.8f32, 0.1, -1e30, 2.0, f32::NAN];
+    column.typed::<FloatType>().write_batch(&floats, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    // 3.8, 0.1, -2, 65504, not a number.
+    let halves = [0x439au16, 0x2e66, 0xc000, 0x7bff, 0x7e00];
+    let halves = halves.map(|half| FixedLenByteArray::from(half.to_le_bytes().to_vec()));
+    column.typed::<FixedLenByteArrayType>().write_batch(&halves, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    let (_guard, path) = file("a.parquet", bytes);
+    let found: Vec<_> = good(&path).iter().map(|row| json!([row.get("a"), row.get("b")])).collect();
+    let expected = json!([[3.8, 3.8], [0.1, 0.1], [-1e30, -2.0], [2.0, 65504.0], [null, null]]);
+    assert_eq!(json!(found), expected);
+}

@@ -121,6 +121,12 @@ fn object(row: &Row) -> Map<String, Value> {
     row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect()
 }
 
+/// The number that a text writes: 3.8 stays 3.8, whose nearest float of 32 bits is 3.799999952316284. None for what
+/// is no number.
+fn number(text: &str) -> Value {
+    text.parse::<f64>().map_or(Value::Null, Value::from)
+}
+
 /// One cell as JSON. Types without a JSON twin (dates, decimals, maps with keys that are no text)
 /// become the text that the library prints for them.
 fn value(field: &Field) -> Value {
@@ -135,8 +141,14 @@ fn value(field: &Field) -> Value {
         Field::UShort(v) => (*v).into(),
         Field::UInt(v) => (*v).into(),
         Field::ULong(v) => (*v).into(),
-        Field::Float16(v) => v.to_f32().into(),
-        Field::Float(v) => (*v).into(),
+        // A whole number of 16 bits is exact as it is: the shortest text for 65504 would be 65500.
+        Field::Float16(v) if v.to_f32().fract() == 0.0 => v.to_f32().into(),
+        Field::Float16(v) => {
+            let texts = (0..5).map(|digits| format!("{:.digits$e}", v.to_f32()));
+            let shortest = texts.into_iter().find(|text| text.parse() == Ok(*v));
+            number(&shortest.unwrap_or_else(|| v.to_string()))
+        }
+        Field::Float(v) => number(&v.to_string()),
         Field::Double(v) => (*v).into(),
         Field::Str(v) => v.as_str().into(),
         Field::Bytes(v) => match std::str::from_utf8(v.data()) {
