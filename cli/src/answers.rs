@@ -121,8 +121,9 @@ fn done(out: &Path, questions: &[Question], by: &Value) -> anyhow::Result<usize>
     if !out.exists() {
         return Ok(0);
     }
-    let text = std::fs::read_to_string(out)?;
-    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    // A full disk may have cut the last line anywhere, even inside a letter.
+    let bytes = std::fs::read(out)?;
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
     let other = |line: usize, what: &str| {
         bad_input(format!(
             "{} exists, and its line {line} {what}; name another file with --out, or take that one away",
@@ -130,9 +131,9 @@ fn done(out: &Path, questions: &[Question], by: &Value) -> anyhow::Result<usize>
         ))
     };
     let mut n = 0;
-    for (i, line) in text[..whole].lines().enumerate() {
-        let row: Value =
-            serde_json::from_str(line).map_err(|_| other(i + 1, "is no answer of this command"))?;
+    for (i, line) in bytes[..whole].split_inclusive(|b| *b == b'\n').enumerate() {
+        let row: Value = serde_json::from_slice(line)
+            .map_err(|_| other(i + 1, "is no answer of this command"))?;
         let Some(question) = questions.get(i) else {
             return Err(other(i + 1, "answers a question that is not among these"));
         };
@@ -149,7 +150,7 @@ fn done(out: &Path, questions: &[Question], by: &Value) -> anyhow::Result<usize>
         }
         n += 1;
     }
-    if whole < text.len() {
+    if whole < bytes.len() {
         OpenOptions::new().write(true).open(out)?.set_len(whole as u64)?;
     }
     Ok(n)
@@ -180,4 +181,27 @@ pub fn run(
     }
     file.sync_data()?;
     Ok(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_breaks_off_inside_a_letter_is_taken_away() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let out = dir.path().join("said.jsonl");
+        let mut columns = Map::new();
+        columns.insert("question".to_string(), "why ?".into());
+        let questions = [Question { columns, tokens: vec![1] }];
+        let by = json!({"model": "m"});
+        let mut bytes =
+            format!("{}\n", answered(&questions[0], "so", "end_token", &by)).into_bytes();
+        let whole = bytes.len();
+        bytes.extend(&"{\"question\": \"é".as_bytes()[..15]);
+        std::fs::write(&out, &bytes).expect("a file");
+        assert!(std::str::from_utf8(&bytes).is_err());
+        assert_eq!(done(&out, &questions, &by).expect("it goes on"), 1);
+        assert_eq!(std::fs::read(&out).expect("a file").len(), whole);
+    }
 }

@@ -66,7 +66,9 @@ impl Group<'_> {
 
     fn group_end(&self, prompts: &[&[u32]], from: usize) -> usize {
         let (mut to, mut rows) = (from, 0);
-        while to < prompts.len() && ((to - from) as u64) < self.plan.capacity.logit_rows {
+        // At least one goes on, or the groups would never come to an end.
+        let most = self.plan.capacity.logit_rows.max(1);
+        while to < prompts.len() && ((to - from) as u64) < most {
             rows += self.room(prompts[to]);
             if rows > self.plan.capacity.cache_rows && to > from {
                 break;

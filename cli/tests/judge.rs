@@ -86,6 +86,10 @@ fn an_endpoint_is_asked_again_after_nonsense_and_errors() {
     let (again, err) = desk.run(&args, 0);
     assert!(again == out && err.contains("4 of 4 rows were judged already"), "{err}");
     assert_eq!(asked.lock().expect("no panic").len(), 6);
+    // Judgements of other answers in the same file are passed over.
+    let (out, err) = desk.run(&args.replace("blue", "green"), 0);
+    assert!(out.contains("5: 4 rows"), "{out}");
+    assert!(err.contains("4 other judgements") && err.contains("passed over"), "{err}");
 }
 
 #[test]

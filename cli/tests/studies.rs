@@ -210,6 +210,16 @@ fn replayed_rows_keep_what_was_not_asked() {
     assert_eq!(found["kinds"][0]["rows"], 40);
     assert!(found["kinds"][0]["p"].as_f64() < Some(0.01), "{found}");
     assert!(desk.bytes("change.html").starts_with(b"<!doctype html>"));
+
+    // What gives single rows no score, and what cannot stand in one table, is refused.
+    let (_, err) = desk.run(&args.replace("perplexity", "bleu").replace("change", "bleu"), 2);
+    assert!(err.contains("row by row"), "{err}");
+    let both = args.replace("--suite others.json", "--suite probes --suite others.json");
+    let (_, err) = desk.run(&both.replace("change", "both"), 2);
+    assert!(err.contains("one at a time"), "{err}");
+    let none = "eval --model model --data others.json --template alpaca --max-new-tokens 0";
+    let (_, err) = desk.run(none, 2);
+    assert!(err.contains("at least 1"), "{err}");
 }
 
 #[test]
@@ -261,6 +271,39 @@ fn a_sweep_chooses_by_validation_tests_once_and_goes_on() {
     write(&desk, "sweep.toml", &text.replace("lr = [", "lora_rnk = ["));
     let (_, err) = desk.run("sweep sweep.toml", 2);
     assert!(err.contains("did you mean lora_rank?"), "{err}");
+}
+
+#[test]
+fn a_sweep_uses_nothing_again_that_was_found_otherwise() {
+    let desk = desk();
+    toy::write_rows(&desk.path("held.json"), 20);
+    let text = "out = \"found\"\ntest = \"held.json\"\n[run]\nmodel = \"model\"\ndata = [\"rows.json\"]\n\
+                template = \"alpaca\"\nlora_rank = 4\nmax_steps = 4\n[vary]\nlr = [1e-6, 0.03]\n";
+    write(&desk, "sweep.toml", text);
+    desk.run("sweep sweep.toml", 0);
+    let looks = || json(&desk, "found/results.json")["test"]["looks"].as_u64();
+    assert_eq!(looks(), Some(1));
+
+    // Other test rows: they are looked at, and nothing is trained.
+    toy::write_rows(&desk.path("held.json"), 24);
+    let (_, err) = desk.run("sweep sweep.toml", 0);
+    assert!(!err.contains("/2] ") && looks() == Some(2), "{err}");
+
+    // A run that was taken away, and is to be tested again, is made again.
+    let cells = std::fs::read_dir(desk.path("found/cells")).expect("cells");
+    let runs = cells.flatten().map(|f| f.path()).filter(|p| p.is_dir());
+    runs.for_each(|dir| std::fs::remove_dir_all(dir).expect("it is gone"));
+    std::fs::remove_file(desk.path("found/test.json")).expect("it is gone");
+    let (_, err) = desk.run("sweep sweep.toml", 0);
+    assert!(err.contains("made again") && !err.contains("/2] "), "{err}");
+
+    // Another measure: no score of the old one is used.
+    write(&desk, "sweep.toml", &format!("choose_by = \"token_accuracy\"\n{text}"));
+    let (_, err) = desk.run("sweep sweep.toml", 0);
+    assert!(err.contains("[1/2]") && err.contains("[2/2]"), "{err}");
+    let found = json(&desk, "found/results.json");
+    let score = |i: usize| found["settings"][i]["mean"].as_f64().expect("a share");
+    assert!((0.0..=1.0).contains(&score(0)) && (0.0..=1.0).contains(&score(1)), "{found}");
 }
 
 #[test]

@@ -9,10 +9,9 @@ use paddock_datasets::template::Template;
 
 use super::Machine;
 use crate::bundled;
-use crate::error::bad_input;
+use crate::error::{bad_input, is_interruption};
 use crate::eval::engine::Device;
 use crate::eval::outcome::Outcome;
-use crate::eval::progress::Interrupted;
 use crate::eval::rank::LengthNorm;
 use crate::eval::rows::{self, Selection};
 use crate::eval::run::{Classify, Metric, Request, Run};
@@ -152,7 +151,7 @@ pub(super) fn must_be_free(path: Option<&PathBuf>) -> anyhow::Result<()> {
 pub(super) fn or_interrupted(result: anyhow::Result<()>) -> anyhow::Result<u8> {
     match result {
         Ok(()) => Ok(0),
-        Err(error) if error.is::<Interrupted>() => {
+        Err(error) if is_interruption(&error) => {
             eprintln!("{error}");
             Ok(EXIT_INTERRUPTED as u8)
         }
@@ -166,6 +165,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
 }
 
 fn evaluate(args: &Args) -> anyhow::Result<()> {
+    if args.max_new_tokens == Some(0) {
+        return Err(bad_input("--max-new-tokens 0: an answer needs at least 1"));
+    }
     match (&args.before, &args.after, &args.model) {
         (Some(before), Some(after), _) => change::run(args, before, after),
         (_, _, Some(model)) => of_one(args, model),
@@ -272,4 +274,18 @@ fn write(args: &Args, outcome: &Outcome) -> anyhow::Result<()> {
         println!("The report is in {}", path.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_stop_while_rows_are_read_is_an_interruption() {
+        let stopped = Err::<(), _>(paddock_datasets::Error::Interrupted).context("reading rows");
+        assert_eq!(or_interrupted(stopped).expect("a code"), EXIT_INTERRUPTED as u8);
+        assert!(or_interrupted(Err(bad_input("no"))).is_err());
+    }
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use paddock_datasets::template::Template;
+
 use super::eval::or_interrupted;
 use crate::error::bad_input;
 use crate::eval::engine::Device;
@@ -107,7 +109,19 @@ fn rate(args: &Rate) -> anyhow::Result<()> {
         true => format!("{} {}", args.judge, args.judge_model),
         false => args.judge.clone(),
     };
-    let course = Course { rubric: &rubric, judge, blind, seed: args.seed, out: &args.out };
+    let by_model = !blind && !args.judge.starts_with("http");
+    let template = match args.judge_template.as_ref().filter(|_| by_model) {
+        Some(name) => templates::named(name)?.into_iter().next(),
+        None => None,
+    };
+    let course = Course {
+        rubric: &rubric,
+        judge,
+        template: template.as_ref().map(Template::hash),
+        blind,
+        seed: args.seed,
+        out: &args.out,
+    };
     let result = if blind {
         let (mut from, mut to) = (std::io::stdin().lock(), std::io::stderr());
         let mut person = Person { from: &mut from, to: &mut to };
@@ -118,10 +132,6 @@ fn rate(args: &Rate) -> anyhow::Result<()> {
         course.run(&rows, &mut endpoint, &mut Progress::new("judging", rows.len(), &signals))
     } else {
         let opened = Opened::open(&args.judge, None)?;
-        let template = match &args.judge_template {
-            Some(name) => templates::named(name)?.into_iter().next(),
-            None => None,
-        };
         let device = Device { machine: args.machine.clone(), micro_batch_tokens: 2048 };
         let mut model = ModelJudge { opened: &opened, template, device, signals: &signals };
         course.run(&rows, &mut model, &mut Progress::new("judging", rows.len(), &signals))
@@ -132,7 +142,24 @@ fn rate(args: &Rate) -> anyhow::Result<()> {
     if before > 0 {
         eprintln!("{before} of {} rows were judged already", rows.len());
     }
-    print!("{}", summary(&published::load(&args.out)?).text());
+    tell(&course, &rows)
+}
+
+/// Sums up the judgements of these rows; what else the file holds is only counted.
+fn tell(course: &Course, rows: &[rows::Asked]) -> anyhow::Result<()> {
+    let (own, others) = course.own(rows)?;
+    if others > 0 {
+        eprintln!(
+            "{others} other judgements in {} are passed over: of other answers, by another judge or with \
+             another rubric",
+            course.out.display()
+        );
+    }
+    if own.is_empty() {
+        println!("  no row is judged yet");
+        return Ok(());
+    }
+    print!("{}", summary(&published::of(&own)).text());
     Ok(())
 }
 

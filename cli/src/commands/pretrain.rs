@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::error::is_interruption;
 use crate::pretrain::prepare;
 use crate::pretrain::recipe::Recipe;
 use crate::run::events::Reason;
@@ -26,6 +27,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<u8> {
+    match pretrain(args) {
+        Err(error) if is_interruption(&error) => {
+            eprintln!("{error}");
+            Ok(EXIT_INTERRUPTED as u8)
+        }
+        other => other,
+    }
+}
+
+fn pretrain(args: Args) -> anyhow::Result<u8> {
     let Some((name, text)) = super::train::read_file(Some(&args.recipe))? else { return Ok(2) };
     let recipe = Recipe::parse(&name, &text)?;
     let mut said = |what: &str| eprintln!("{what}");

@@ -1,5 +1,7 @@
 //! What a model gained and lost: the same questions before and after, compared row by row.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::outcome::number;
@@ -66,6 +68,9 @@ pub struct Changes {
     pub suites: Vec<String>,
     /// Scores are shares from 0 to 1 (minus the mean token loss otherwise).
     pub share: bool,
+    /// Rows that only one of the two was asked, because they are too long for the other.
+    #[serde(default)]
+    pub left_out: usize,
     /// Each kind.
     pub kinds: Vec<Change>,
     /// All rows together.
@@ -90,9 +95,18 @@ fn change(kind: &str, rows: &[(&Scored, &Scored)]) -> Change {
     }
 }
 
-/// Compares the scores of the same rows in the same order.
+/// The rows that both were asked, in the order of the first.
+fn joined<'s>(before: &'s [Scored], after: &'s [Scored]) -> Vec<(&'s Scored, &'s Scored)> {
+    fn key(row: &Scored) -> (&str, &str, u64) {
+        (&row.suite, &row.kind, row.row)
+    }
+    let others: BTreeMap<_, &Scored> = after.iter().map(|row| (key(row), row)).collect();
+    before.iter().filter_map(|row| Some((row, *others.get(&key(row))?))).collect()
+}
+
+/// Compares the scores of the rows that both were asked.
 pub fn changes(before: &[Scored], after: &[Scored], share: bool) -> Changes {
-    let rows: Vec<(&Scored, &Scored)> = before.iter().zip(after).collect();
+    let rows = joined(before, after);
     let mut names: Vec<&str> = Vec::new();
     for (row, _) in &rows {
         if !names.contains(&row.kind.as_str()) {
@@ -120,6 +134,7 @@ pub fn changes(before: &[Scored], after: &[Scored], share: bool) -> Changes {
         after: String::new(),
         suites: Vec::new(),
         share,
+        left_out: (before.len() + after.len()).saturating_sub(2 * rows.len()),
         all: change("all", &rows),
         lost: lost.collect(),
         kinds,
@@ -195,6 +210,13 @@ impl Changes {
         self.kinds.iter().chain([&self.all]).map(|k| self.line(k)).collect()
     }
 
+    fn note(&self) -> Option<String> {
+        let left_out = self.left_out;
+        (left_out > 0).then(|| {
+            format!("Note: {left_out} rows fell out: one of the two could not be asked them, they are too long")
+        })
+    }
+
     /// For the terminal.
     pub fn text(&self) -> String {
         let mut out = format!(
@@ -206,6 +228,9 @@ impl Changes {
         let mut rows = vec![HEAD.map(str::to_string).to_vec()];
         rows.extend(self.lines());
         out.push_str(&columns(&rows));
+        if let Some(note) = self.note() {
+            out.push_str(&format!("\n{note}\n"));
+        }
         out.push_str(&format!("\n{LEGEND}\n\n{}\n", self.verdict()));
         out
     }
@@ -231,6 +256,9 @@ impl Changes {
             table(&HEAD, &self.lines()),
             escape(LEGEND)
         ));
+        if let Some(note) = self.note() {
+            body.push_str(&format!("<p>{}.</p>\n", escape(&note)));
+        }
         if !self.lost.is_empty() {
             body.push_str("<h2>Rows that came out worse</h2>\n");
         }
@@ -271,6 +299,7 @@ mod tests {
 
     fn scored(kind: &str, row: u64, right: bool) -> Scored {
         Scored {
+            suite: "s".into(),
             kind: kind.into(),
             row,
             prompt: "q".into(),
@@ -301,11 +330,25 @@ mod tests {
     #[test]
     fn a_loss_is_shown_as_a_loss() {
         let with = |loss: f64| -> Vec<Scored> {
-            let row = |i| Scored { score: -loss - f64::from(i) * 0.01, ..scored("text", 0, true) };
+            let one = |i: u32| scored("text", u64::from(i), true);
+            let row = |i| Scored { score: -loss - f64::from(i) * 0.01, ..one(i) };
             (0..30).map(row).collect()
         };
         let found = changes(&with(2.0), &with(2.5), false);
         assert!(found.verdict().contains("Lost: text (loss +0.500)"), "{}", found.verdict());
         assert!(found.text().contains("+0.500 to +0.500"), "{}", found.text());
+    }
+
+    #[test]
+    fn rows_that_only_one_was_asked_fall_out() {
+        let all: Vec<Scored> = (0..10).map(|i| scored("a", i, i % 2 == 0)).collect();
+        let fewer: Vec<Scored> = all.iter().filter(|r| r.row != 3).cloned().collect();
+        let found = changes(&all, &fewer, true);
+        assert_eq!(
+            (found.all.rows, found.left_out, found.all.lost, found.all.gained),
+            (9, 1, 0, 0)
+        );
+        assert!(found.text().contains("1 rows fell out") && found.html().contains("fell out"));
+        assert_eq!(changes(&all, &all, true).left_out, 0);
     }
 }

@@ -24,6 +24,8 @@ pub struct Suite {
 /// A row's score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
+    /// The suite, as named.
+    pub suite: String,
     /// The kind of task: the row's own, or the suite's name.
     pub kind: String,
     /// Its row.
@@ -63,11 +65,34 @@ pub fn judged_by(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 impl Suite {
+    fn probes(&self) -> Option<Vec<Probe>> {
+        self.data.records.iter().map(probe).collect()
+    }
+
+    /// Whether the scores of the rows are shares from 0 to 1, or minus the mean token loss.
+    ///
+    /// # Errors
+    /// If the metrics give single rows no score.
+    pub fn share(&self, metrics: &[Metric]) -> anyhow::Result<bool> {
+        // Ranked rows are right or wrong, whatever the metrics; and without metrics the rows call for such.
+        let no_share = |m: &Metric| matches!(m, Metric::Perplexity | Metric::Bleu);
+        if metrics.is_empty() || !metrics.iter().all(no_share) || self.probes().is_some() {
+            return Ok(true);
+        }
+        if metrics.contains(&Metric::Perplexity) {
+            return Ok(false);
+        }
+        Err(bad_input(format!(
+            "{}: BLEU is a measure of all rows together, and before and after are compared row by row; take \
+             --metric rouge",
+            self.name
+        )))
+    }
+
     /// Asks a model. Rows with `prompt`, `choices` and the right one's place in `answer` are ranked by
     /// likelihood, as they are or through `template`; other rows need a template.
     pub fn ask(&self, run: &Run, template: Option<&Template>) -> anyhow::Result<Vec<Scored>> {
-        let probes: Option<Vec<Probe>> = self.data.records.iter().map(probe).collect();
-        let outcome = match probes {
+        let outcome = match self.probes() {
             Some(probes) => {
                 let items = items(probes, template)?;
                 run.one(Items { items, unlabelled: Vec::new() }, &[Metric::Accuracy], &self.name)?
@@ -81,6 +106,7 @@ impl Suite {
         let stem = Path::new(&self.name).file_stem().map(|s| s.to_string_lossy().to_string());
         let name = stem.unwrap_or_else(|| self.name.clone());
         let scored = |row: super::outcome::RowOutcome| Scored {
+            suite: self.name.clone(),
             kind: row.kind.unwrap_or_else(|| name.clone()),
             row: row.row,
             prompt: row.prompt,

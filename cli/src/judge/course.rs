@@ -48,6 +48,8 @@ pub struct Course<'a> {
     pub rubric: &'a Rubric,
     /// The judge's name.
     pub judge: String,
+    /// Hash of the template that the judge is asked through, if there is one.
+    pub template: Option<String>,
     /// A person judges: rows are shuffled, each pair is shown once, in an order by chance.
     pub blind: bool,
     /// Seed of shuffling.
@@ -59,7 +61,19 @@ pub struct Course<'a> {
 impl Course<'_> {
     fn key(&self, asked: &Asked) -> String {
         let parts = (&self.rubric.hash(), &self.judge, &asked.question, &asked.answers, asked.row);
-        sha256_hex(serde_json::to_string(&parts).unwrap_or_default().as_bytes())
+        let text = match &self.template {
+            None => serde_json::to_string(&parts),
+            Some(template) => serde_json::to_string(&(parts, template)),
+        };
+        sha256_hex(text.unwrap_or_default().as_bytes())
+    }
+
+    /// The judgements of these very rows by this judge, and how many others the file holds.
+    pub fn own(&self, rows: &[Asked]) -> anyhow::Result<(Vec<Judgement>, usize)> {
+        let keys: BTreeSet<String> = rows.iter().map(|asked| self.key(asked)).collect();
+        let all = load(self.out)?;
+        let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|j| keys.contains(&j.key));
+        Ok((own, others.len()))
     }
 
     /// Judges what is not judged yet. Returns how many had been before.
@@ -127,29 +141,58 @@ impl Course<'_> {
     }
 }
 
-/// The judgements of a file; none if there is no such file. A last line that breaks off is left out.
+/// The judgements of a file; none if there is no such file. A last line that breaks off is taken away, and one
+/// that only lacks its line break is given it.
 pub fn load(path: &Path) -> anyhow::Result<Vec<Judgement>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(path)?;
-    let lines: Vec<&str> = text.lines().collect();
-    let mut found = Vec::with_capacity(lines.len());
-    for (i, line) in lines.iter().enumerate() {
-        match serde_json::from_str(line) {
-            Ok(judgement) => found.push(judgement),
-            Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => {
-                let whole = &text[..text.len() - line.len()];
-                std::fs::write(path, whole)?;
-            }
-            Err(error) => {
-                return Err(bad_input(format!(
-                    "{}: line {} is no judgement ({error}); name another file with --out",
-                    path.display(),
-                    i + 1
-                )));
-            }
+    let bytes = std::fs::read(path)?;
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let (whole, tail) = bytes.split_at(end);
+    let mut found = Vec::new();
+    for (i, line) in whole.split_inclusive(|b| *b == b'\n').enumerate() {
+        found.push(serde_json::from_slice(line).map_err(|error| {
+            bad_input(format!(
+                "{}: line {} is no judgement ({error}); name another file with --out",
+                path.display(),
+                i + 1
+            ))
+        })?);
+    }
+    if tail.is_empty() {
+        return Ok(found);
+    }
+    match serde_json::from_slice(tail) {
+        Ok(judgement) => {
+            found.push(judgement);
+            std::fs::OpenOptions::new().append(true).open(path)?.write_all(b"\n")?;
         }
+        Err(_) => std::fs::OpenOptions::new().write(true).open(path)?.set_len(end as u64)?,
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_breaks_off_inside_a_letter_is_taken_away() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("found.jsonl");
+        let line = "{\"version\":1,\"row\":0,\"judge\":\"é\",\"rubric\":\"likert\",\"pairs\":false,\
+                    \"grades\":[\"5\"],\"value\":5.0,\"key\":\"k\"}";
+        let mut bytes = format!("{line}\n{line}\n").into_bytes();
+        let whole = bytes.len();
+        let cut = line.find('é').expect("it") + 1;
+        bytes.extend(&line.as_bytes()[..cut]);
+        std::fs::write(&path, &bytes).expect("a file");
+        assert_eq!(load(&path).expect("judgements").len(), 2);
+        assert_eq!(std::fs::read(&path).expect("a file").len(), whole);
+        // A whole last line stays, and the next one begins anew.
+        std::fs::write(&path, line).expect("a file");
+        assert_eq!(load(&path).expect("judgements").len(), 1);
+        assert_eq!(std::fs::read(&path).expect("a file"), format!("{line}\n").into_bytes());
+    }
 }

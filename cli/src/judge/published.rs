@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use paddock_datasets::record::{Record, scalar_text};
 
 use super::agreement::Choice;
+use super::course::Judgement;
 use crate::error::bad_input;
 use crate::eval::rows::{Selection, read};
 
@@ -103,6 +104,14 @@ fn vicuna(records: &[Record]) -> Judged {
     }
     judged.scores = Some((first, second));
     judged
+}
+
+/// Judgements of `judge rate`, as [`load`] gives them.
+pub fn of(judgements: &[Judgement]) -> Judged {
+    let pairs = judgements.iter().all(|j| j.pairs);
+    let value = |j: &Judgement| if pairs { 1.0 - j.value } else { j.value };
+    let values = judgements.iter().map(|j| (j.row.to_string(), value(j))).collect();
+    Judged { values, pairs, ..Judged::default() }
 }
 
 fn own(records: &[Record]) -> Judged {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Value;
 
-use super::rows::{Files, files, part};
+use super::cell::{Cell, Cells};
+use super::rows::{Files, files};
 use super::spec::{Measure, SWEEP_VERSION, Setting, Sweep};
 use super::test::{Tested, test};
 use crate::error::bad_input;
@@ -18,8 +19,8 @@ use crate::run::events::Reason;
 use crate::run::metrics::{self, Line};
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
-use crate::storage::whole::{read_file, replace_file, sha256_hex};
-use crate::study::tune::{Quiet, computed_with, trained};
+use crate::storage::whole::{read_file, replace_file};
+use crate::study::tune::{Quiet, trained};
 use crate::train::report::duration;
 use crate::train::{Launch, train};
 
@@ -71,8 +72,9 @@ pub struct Swept {
 pub fn run(sweep: &Sweep, out: &Path, device: &Device, signals: &Signals) -> anyhow::Result<Swept> {
     let settings = sweep.settings()?;
     let files = files(sweep, out)?;
-    let cells = out.join("cells");
-    std::fs::create_dir_all(&cells)?;
+    let dir = out.join("cells");
+    std::fs::create_dir_all(&dir)?;
+    let mut cells = Cells::new(sweep, &files, device, &dir);
     let (all, began) = (settings.len() * sweep.seeds.len(), Instant::now());
     let (mut number, mut made) = (0, 0);
     let mut tried = Vec::new();
@@ -80,10 +82,8 @@ pub fn run(sweep: &Sweep, out: &Path, device: &Device, signals: &Signals) -> any
         let (mut found, mut folders) = (Vec::new(), Vec::new());
         for &seed in &sweep.seeds {
             number += 1;
-            let table = table(sweep, &files, &setting, seed, device)?;
-            let stem = cells.join(stem(&table, &files.asked));
-            let (file, folder) = (stem.with_extension("json"), stem.with_extension("run"));
-            let known = known(&file).filter(|_| folder.is_dir() || !sweep.keep_runs);
+            let cell = cells.cell(&setting, seed)?;
+            let known = known(&cell.file).filter(|_| cell.folder.is_dir() || !sweep.keep_runs);
             let result = match known {
                 Some(known) => known,
                 None => {
@@ -97,19 +97,19 @@ pub fn run(sweep: &Sweep, out: &Path, device: &Device, signals: &Signals) -> any
                     };
                     eprintln!("[{number}/{all}] {}, seed {seed}{to_go}", setting.words());
                     made += 1;
-                    one(sweep, table, &folder, &file, &setting, signals)?
+                    one(sweep, &cell, &setting, signals)?
                 }
             };
             found.push(result);
-            folders.push(folder);
+            folders.push(cell.folder);
         }
-        let scores: Vec<f64> = found.iter().map(|f| f.score).collect();
-        let (mean, sd) = mean_sd(&scores);
+        let (mean, sd) = of_scores(&found);
         tried.push(Tried { setting, found, folders, mean, sd });
     }
     let by = sweep.choose_by;
     let best = (0..tried.len())
         .fold(0, |b, i| if by.better(tried[i].mean, tried[b].mean) { i } else { b });
+    made_again(sweep, &mut cells, &mut tried[best], signals)?;
     let tested = test(sweep, &files, &tried[best], out, device, signals)?;
     if !sweep.keep_runs {
         let others = tried.iter().enumerate().filter(|(i, _)| *i != best);
@@ -120,36 +120,27 @@ pub fn run(sweep: &Sweep, out: &Path, device: &Device, signals: &Signals) -> any
     Ok(Swept { tried, best, tested, files })
 }
 
-/// The whole RUN.toml of a run.
-fn table(
-    sweep: &Sweep,
-    files: &Files,
-    setting: &Setting,
-    seed: u64,
-    device: &Device,
-) -> anyhow::Result<Table> {
-    let mut table = sweep.run.clone();
-    let text = |path: &Path| Value::String(path.display().to_string());
-    table.extend(setting.keys.iter().cloned());
-    table.insert("data".into(), Value::Array(vec![text(&part(files, setting.rows)?)]));
-    table.insert("validation".into(), text(&files.validation));
-    table.insert("seed".into(), Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
-    for (key, value) in [("samples", 0), ("test_rows", 0), ("keep_checkpoints", 1)] {
-        table.insert(key.into(), Value::Integer(value));
-    }
-    computed_with(&mut table, device);
-    Ok(table)
+fn of_scores(found: &[Found]) -> (f64, f64) {
+    mean_sd(&found.iter().map(|f| f.score).collect::<Vec<f64>>())
 }
 
-/// A name that carries the hash of all settings that change the result, and of the rows.
-fn stem(table: &Table, rows: &str) -> String {
-    let mut own = table.clone();
-    // These change time and roundings only.
-    for key in ["threads", "device", "backend"] {
-        own.remove(key);
+/// Makes the runs of the chosen setting again whose folders were taken away when another one was best.
+fn made_again(
+    sweep: &Sweep,
+    cells: &mut Cells<'_>,
+    best: &mut Tried,
+    signals: &Signals,
+) -> anyhow::Result<()> {
+    for (i, &seed) in sweep.seeds.iter().enumerate() {
+        if best.folders[i].is_dir() {
+            continue;
+        }
+        eprintln!("{}, seed {seed}: made again, its folder is gone", best.setting.words());
+        let cell = cells.cell(&best.setting, seed)?;
+        best.found[i] = one(sweep, &cell, &best.setting, signals)?;
     }
-    let text = format!("{SWEEP_VERSION}|{rows}|{own}");
-    sha256_hex(text.as_bytes()).chars().take(16).collect()
+    (best.mean, best.sd) = of_scores(&best.found);
+    Ok(())
 }
 
 fn known(file: &Path) -> Option<Found> {
@@ -157,14 +148,13 @@ fn known(file: &Path) -> Option<Found> {
     serde_json::from_slice(&bytes).ok().filter(|f: &Found| f.version == SWEEP_VERSION)
 }
 
-fn one(
-    sweep: &Sweep,
-    mut table: Table,
-    folder: &Path,
-    file: &Path,
-    setting: &Setting,
-    signals: &Signals,
-) -> anyhow::Result<Found> {
+fn one(sweep: &Sweep, cell: &Cell, setting: &Setting, signals: &Signals) -> anyhow::Result<Found> {
+    let (folder, file) = (&cell.folder, &cell.file);
+    // While a run is made again its folder is there, but it is not known what came of it.
+    if file.exists() {
+        std::fs::remove_file(file)?;
+    }
+    let mut table = cell.table.clone();
     table.insert("out".into(), Value::String(folder.display().to_string()));
     let launch = Launch {
         file: Some((setting.words(), toml::to_string(&table)?)),

@@ -9,6 +9,7 @@ use paddock_datasets::split::{SplitOptions, group_keys, split};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::cell::file_hash;
 use super::spec::Sweep;
 use crate::bundled;
 use crate::error::bad_input;
@@ -71,8 +72,12 @@ pub fn files(sweep: &Sweep, out: &Path) -> anyhow::Result<Files> {
     Philox::new(SEED, Stream::MIX).shuffle(0, &mut records);
     let dir = out.join("rows");
     let (train_text, held_text) = (lines(&records), lines(&held));
+    let held_hash = match &validation {
+        Some(file) => file_hash(file)?,
+        None => String::new(),
+    };
     let files = Files {
-        asked: sha256_hex(format!("{train_text}|{held_text}").as_bytes()),
+        asked: sha256_hex(format!("{train_text}|{held_text}{held_hash}").as_bytes()),
         train: dir.join("train.jsonl"),
         rows: records.len(),
         validation: validation.unwrap_or_else(|| dir.join("validation.jsonl")),

@@ -120,6 +120,12 @@ impl Sweep {
         if self.seeds.is_empty() || self.vary.is_empty() {
             return fail("vary and seeds must each name something".to_string());
         }
+        let mut seeds = self.seeds.clone();
+        seeds.sort_unstable();
+        seeds.dedup();
+        if seeds.len() < self.seeds.len() {
+            return fail("a seed stands there twice; equal seeds repeat, they add nothing".into());
+        }
         let mut settings = vec![Setting { keys: Vec::new(), rows: Rows::All }];
         for (key, values) in &self.vary {
             check_key(key)?;
@@ -202,5 +208,8 @@ mod tests {
         assert!(with("seed = [1]").contains("decided by the sweep"));
         assert!(message("run = {lr = 1.0}\nvary = {lr = [1.0]}").contains("leave one out"));
         assert!(message("run = {}\nvary = {}").contains("must each name"));
+        assert!(
+            message("seeds = [1, 1]\nrun = {}\nvary = {lr = [1.0]}").contains("stands there twice")
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! The test rows of a sweep: looked at once, for the setting that the validation rows chose.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use paddock_datasets::template::Template;
 use serde::{Deserialize, Serialize};
 
+use super::cell::file_hash;
 use super::course::Tried;
 use super::rows::{Files, shared};
 use super::spec::Sweep;
@@ -16,19 +17,22 @@ use crate::eval::statistics::mean_sd;
 use crate::open::Opened;
 use crate::run::signals::Signals;
 use crate::storage::RealStorage;
-use crate::storage::whole::{read_file, replace_file};
+use crate::storage::whole::{read_file, replace_file, sha256_hex};
 
 /// test.json.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tested {
     /// The setting, in words.
     pub setting: String,
+    /// Hash of the runs and of the test file that were looked at; none in files of earlier versions.
+    #[serde(default)]
+    pub key: String,
     /// Test rows.
     pub rows: usize,
     /// Each measure over the seeds.
     pub measures: Vec<Measured>,
     /// How often the test rows have been looked at: more than once if the sweep grew and another setting was
-    /// chosen then.
+    /// chosen then, or if runs or test rows changed.
     pub looks: u32,
 }
 
@@ -60,7 +64,8 @@ pub fn test(
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let name = best.setting.words();
-    if was.as_ref().is_some_and(|was| was.setting == name) {
+    let key = key(&best.folders, path)?;
+    if was.as_ref().is_some_and(|was| was.setting == name && was.key == key) {
         return Ok(was);
     }
     let data = read(std::slice::from_ref(path), &Selection::default())?;
@@ -99,7 +104,16 @@ pub fn test(
     };
     let measures = names.into_iter().enumerate().map(measured).collect();
     let looks = was.map_or(0, |was| was.looks) + 1;
-    let tested = Tested { setting: name, rows, measures, looks };
+    let tested = Tested { setting: name, key, rows, measures, looks };
     replace_file(&RealStorage, &kept, &serde_json::to_vec_pretty(&tested)?)?;
     Ok(Some(tested))
+}
+
+/// What the answer of the test rows depends on: the runs, whose names carry their hashes, and the file.
+fn key(folders: &[PathBuf], test: &Path) -> anyhow::Result<String> {
+    let mut text = file_hash(test)?;
+    for name in folders.iter().filter_map(|folder| folder.file_name()) {
+        text.push_str(&format!("|{}", name.to_string_lossy()));
+    }
+    Ok(sha256_hex(text.as_bytes()))
 }

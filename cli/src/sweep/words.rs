@@ -85,8 +85,8 @@ pub fn verdict(sweep: &Sweep, swept: &Swept) -> String {
             text.push_str(&format!(" On {} test rows: {}.", tested.rows, list.join(", ")));
             if tested.looks > 1 {
                 text.push_str(&format!(
-                    " The test rows have been looked at {} times, because the sweep grew: take their \
-                     numbers with a grain of salt.",
+                    " The test rows have been looked at {} times, because the sweep grew or \
+                     changed: take their numbers with a grain of salt.",
                     tested.looks
                 ));
             }

@@ -39,6 +39,7 @@ pub(super) fn run(args: &Args, before: &str, after: &str) -> anyhow::Result<()> 
         skip_bad: args.skip_bad,
     };
     let suites = load(&args.suite, &selection)?;
+    let share = share(&suites, &args.metric)?;
     let request = request(args);
     let ask = |opened: &Opened| -> anyhow::Result<Vec<Scored>> {
         let run = Run { opened, device: device(args), request: &request, signals: &signals };
@@ -50,8 +51,12 @@ pub(super) fn run(args: &Args, before: &str, after: &str) -> anyhow::Result<()> 
     };
     let first = ask(&Opened::open(before, args.adapter.as_deref())?)?;
     let second = ask(&tuned(before, after)?)?;
-    let share = args.metric.first() != Some(&Metric::Perplexity);
     let mut found = changes(&first, &second, share);
+    if found.all.rows == 0 {
+        return Err(bad_input(
+            "the two models were asked no row in common: all others are too long",
+        ));
+    }
     (found.before, found.after) = (before.to_string(), after.to_string());
     found.suites.clone_from(&args.suite);
     print!("{}", found.text());
@@ -64,6 +69,23 @@ pub(super) fn run(args: &Args, before: &str, after: &str) -> anyhow::Result<()> 
         println!("The report is in {}", path.display());
     }
     Ok(())
+}
+
+/// Whether all suites are measured in shares, or all in losses.
+fn share(suites: &[Suite], metrics: &[Metric]) -> anyhow::Result<bool> {
+    let mut all = Vec::new();
+    for suite in suites {
+        all.push(suite.share(metrics)?);
+    }
+    let first = all.first().copied().unwrap_or(true);
+    match all.iter().position(|share| *share != first) {
+        None => Ok(first),
+        Some(other) => Err(bad_input(format!(
+            "of the suites {} and {} one is measured in right answers and the other in loss; ask them one at \
+             a time",
+            suites[0].name, suites[other].name
+        ))),
+    }
 }
 
 /// The tuned model: a run's folder, an adapter's (then `before` is its base), or a model's.
