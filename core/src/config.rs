@@ -130,6 +130,12 @@ impl Rope {
             RopeScaling::Dynamic { .. } if head_dim < 4 => {
                 check("head_dim", false, head_dim, "at least 4 with dynamic rope scaling")
             }
+            RopeScaling::Dynamic { original_max: 0, .. } => check(
+                "rope_scaling.original_max_position_embeddings",
+                false,
+                0,
+                "a positive number",
+            ),
             RopeScaling::Linear { factor } | RopeScaling::Dynamic { factor, .. } => {
                 check("rope_scaling.factor", factor_ok(factor), factor, "a number of at least 1")
             }

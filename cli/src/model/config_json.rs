@@ -181,6 +181,12 @@ mod tests {
             format!(r#","rope_parameters":{{"rope_theta":5e5,"rope_type":"llama3",{scaling}}}"#);
         assert_eq!(read(&old).unwrap(), read(&new).unwrap());
         assert!(read(r#","rope_scaling":{"type":"yarn","factor":2}"#).is_err());
+        let of = |original: u32| {
+            read(&format!(
+                r#","rope_scaling":{{"type":"dynamic","factor":2,"original_max_position_embeddings":{original}}}"#
+            ))
+        };
+        assert!(of(64).is_ok() && of(0).is_err());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::events::{Done, Judged, Plan};
+use super::events::{Done, Judged, Plan, Reason};
+use super::signals::EXIT_INTERRUPTED;
 use crate::storage::Storage;
 use crate::storage::whole::{read_file, replace_file};
 
@@ -39,6 +40,16 @@ impl Ending {
     /// Writes the file.
     pub fn write(&self, storage: &dyn Storage, path: &Path) -> anyhow::Result<()> {
         Ok(replace_file(storage, path, &serde_json::to_vec_pretty(self)?)?)
+    }
+
+    /// A run that goes on is not over: what was said of its end holds no more, until it ends again. Were it killed,
+    /// it would else pass for finished.
+    pub fn reopen(storage: &dyn Storage, folder: &Path, plan: Option<&Plan>) -> anyhow::Result<()> {
+        let Some(was) = Ending::read(storage, folder) else { return Ok(()) };
+        let done = Done { reason: Reason::Interrupted, exit_code: EXIT_INTERRUPTED, ..was.done };
+        let plan = plan.cloned().or(was.plan);
+        let now = Ending { done, plan, verdict: None, judged: None, ..was };
+        now.write(storage, &folder.join(ENDING))
     }
 
     /// Reads the file of a run folder; `None` where there is none that this program understands.

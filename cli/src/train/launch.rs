@@ -24,6 +24,7 @@ use crate::data::day::today;
 use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
 use crate::run::config::{Layers, Record, RunFile, Validation};
 use crate::run::control::Control;
+use crate::run::ending::Ending;
 use crate::run::events::{Event, Reason, Start, Warning};
 use crate::run::folder::RunFolder;
 use crate::run::metrics::MetricsWriter;
@@ -207,6 +208,7 @@ fn start_or_go_on(
     }
     replace_file(storage, &folder.run_toml(), file.to_text()?.as_bytes())?;
     replace_file(storage, &folder.template(), session.setup.template.to_json().as_bytes())?;
+    Ending::reopen(storage, folder.path(), session.forecast.as_ref())?;
     held_out::write(session.setup, folder, storage)?;
     let metrics = if resumes {
         MetricsWriter::go_back(storage, &folder.metrics(), step, session.run.rewinds)?.0

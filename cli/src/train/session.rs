@@ -243,6 +243,7 @@ impl<'a> Session<'a> {
         watch: &mut dyn Watch,
     ) -> anyhow::Result<(Outcome, u64)> {
         let narrow = self.b.has_narrow_range();
+        let before = self.run.loss_scale;
         let mut overflows = 0;
         loop {
             let scale = if narrow { self.run.loss_scale.factor } else { 1.0 };
@@ -256,6 +257,11 @@ impl<'a> Session<'a> {
                 }
                 Outcome::Updated(_) if narrow => {
                     self.run.loss_scale.passed();
+                    return Ok((outcome, overflows));
+                }
+                // No scale was small enough, so the scale is not to blame; or the step has not happened.
+                Outcome::NotFinite { .. } | Outcome::Stopped => {
+                    self.run.loss_scale = before;
                     return Ok((outcome, overflows));
                 }
                 _ => return Ok((outcome, overflows)),

@@ -70,10 +70,14 @@ fn metrics(desk: &Desk, out: &str) -> Vec<Value> {
     lines
 }
 
+/// How a run ended, as its folder says.
+fn ending(desk: &Desk, out: &str) -> Value {
+    serde_json::from_slice(&desk.bytes(&format!("{out}/ending.json"))).expect("JSON")
+}
+
 /// Best step, adapter and metrics of a run, to be the same for two of them.
 fn outcome(desk: &Desk, out: &str) -> (Value, Vec<u8>, Vec<Value>) {
-    let ending: Value =
-        serde_json::from_slice(&desk.bytes(&format!("{out}/ending.json"))).expect("JSON");
+    let ending = ending(desk, out);
     let adapter = desk.bytes(&format!("{out}/adapter/adapter_model.safetensors"));
     (ending["done"]["best_step"].clone(), adapter, metrics(desk, out))
 }
@@ -118,8 +122,18 @@ fn f57_a_run_whose_patience_had_run_out_makes_no_more_steps() {
         |out: &str| metrics(&desk, out).iter().filter(|line| line["kind"] == "step").count();
     assert!(steps("whole") < 20);
     // Gone on with after its end, and after a stop between its last checkpoint and its end.
-    assert_eq!(run(&desk, "whole", true, &[], |_| false).reason, Reason::EarlyStop);
+    let mut meanwhile = Value::Null;
+    let look = |event: &Event| {
+        if matches!(event, Event::Sample(_)) && meanwhile.is_null() {
+            meanwhile = ending(&desk, "whole");
+        }
+        false
+    };
+    assert_eq!(run(&desk, "whole", true, &[], look).reason, Reason::EarlyStop);
     assert!(outcome(&desk, "whole") == expected, "{} steps", steps("whole"));
+    // Were it killed while it goes on, it would not pass for finished.
+    assert_eq!(meanwhile["done"]["reason"], "interrupted");
+    assert!(meanwhile["verdict"].is_null() && meanwhile["plan"].is_object(), "{meanwhile}");
     let last = steps("whole") as u64;
     let at = |event: &Event| matches!(event, Event::Checkpoint(saved) if saved.step == last);
     assert_eq!(run(&desk, "cut", false, &more, at).reason, Reason::Interrupted);
