@@ -380,9 +380,9 @@ impl Run {
 
     /// The part of the steps that is done, from 0 to 1.
     pub fn share(&self) -> f32 {
-        let all = self.plan.as_ref().map_or(0, |plan| plan.steps).max(1);
+        let Some(plan) = &self.plan else { return 0.0 };
         let done = self.steps.last().map_or(0, |step| step.step);
-        (done as f64 / all as f64).clamp(0.0, 1.0) as f32
+        (done as f64 / plan.steps.max(1) as f64).clamp(0.0, 1.0) as f32
     }
 
     /// How long the steps that are left will take, by the latest ones.
