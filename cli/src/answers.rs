@@ -15,6 +15,7 @@ use crate::eval::progress::{Interrupted, Progress};
 use crate::generate::{Generation, Stop, Voice};
 use crate::judge::rows::{ANSWER, question};
 use crate::open::Opened;
+use crate::run::folder::is_same;
 use crate::run::signals::Signals;
 
 /// The column that says whose answer it is.
@@ -113,10 +114,34 @@ fn answered(question: &Question, text: &str, stop: &str, by: &Value) -> Value {
     Value::Object(columns)
 }
 
+/// How the line of a question begins, up to where its answer is.
+fn beginning(question: &Question, by: &Value) -> Vec<u8> {
+    let [line, other] = ["a", "b"].map(|text| answered(question, text, "", by).to_string());
+    let same = line.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).map(|(a, _)| a);
+    same.collect()
+}
+
+/// Refuses a file to write that is one of those that are read.
+///
+/// # Errors
+/// Names it.
+pub fn not_an_input<P: AsRef<Path>>(out: &Path, inputs: &[P]) -> anyhow::Result<()> {
+    let Ok(own) = dunce::canonicalize(out) else { return Ok(()) };
+    let same = |input: &P| dunce::canonicalize(input).is_ok_and(|input| is_same(&input, &own));
+    if inputs.iter().any(same) {
+        return Err(bad_input(format!(
+            "{} is one of the files that are read; name another file with --out",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
 /// How many of the questions `out` answers already. A last line that breaks off is taken away.
 ///
 /// # Errors
-/// If the file answers other questions, or somebody else answered.
+/// If the file answers other questions, or somebody else answered, or it is none of this command's: it stays as it
+/// is.
 fn done(out: &Path, questions: &[Question], by: &Value) -> anyhow::Result<usize> {
     if !out.exists() {
         return Ok(0);
@@ -150,7 +175,16 @@ fn done(out: &Path, questions: &[Question], by: &Value) -> anyhow::Result<usize>
         }
         n += 1;
     }
-    if whole < bytes.len() {
+    let tail = &bytes[whole..];
+    if !tail.is_empty() {
+        // Only what was begun here may be taken away: a file of one line may be anything.
+        let begun = |question| {
+            let line = beginning(question, by);
+            line.starts_with(tail) || tail.starts_with(&line)
+        };
+        if n == 0 && !questions.first().is_some_and(begun) {
+            return Err(other(1, "is no answer of this command"));
+        }
         OpenOptions::new().write(true).open(out)?.set_len(whole as u64)?;
     }
     Ok(n)
@@ -203,5 +237,31 @@ mod tests {
         assert!(std::str::from_utf8(&bytes).is_err());
         assert_eq!(done(&out, &questions, &by).expect("it goes on"), 1);
         assert_eq!(std::fs::read(&out).expect("a file").len(), whole);
+        // The very first line may break off, too, before its answer or in it.
+        for cut in [1, 20, whole - 1] {
+            std::fs::write(&out, &bytes[..cut]).expect("a file");
+            assert_eq!(done(&out, &questions, &by).expect("it goes on"), 0, "{cut}");
+            assert_eq!(std::fs::read(&out).expect("a file"), b"");
+        }
+    }
+
+    #[test]
+    fn f15_a_file_without_a_line_break_that_is_not_of_this_command_is_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let out = dir.path().join("rows.json");
+        let mut columns = Map::new();
+        columns.insert("question".to_string(), "why ?".into());
+        let questions = [Question { columns, tokens: vec![1] }];
+        for text in ["[{\"question\":\"why ?\"}]", "{\"question\":\"why ?\"}", "\0\0", "words"] {
+            std::fs::write(&out, text).expect("a file");
+            let error = done(&out, &questions, &json!({})).expect_err(text);
+            assert_eq!(crate::error::exit_code(&error), 2);
+            let error = error.to_string();
+            for words in ["its line 1 is no answer of this command", "name another file with --out"]
+            {
+                assert!(error.contains(words), "{error}");
+            }
+            assert_eq!(std::fs::read(&out).expect("a file"), text.as_bytes());
+        }
     }
 }

@@ -139,6 +139,122 @@ fn sides_of_a_split_are_apart() {
 }
 
 #[test]
+fn a_side_without_a_row_is_refused() {
+    let desk = desk();
+    let system = (0..40).map(|w| format!("rule{w}")).collect::<Vec<_>>().join(" ");
+    let rows = |count: usize| -> String {
+        let row = |n: usize| json!({"system": system, "text": format!("question {n}"), "day": "1"});
+        (0..count).map(|n| format!("{}\n", row(n))).collect()
+    };
+    std::fs::write(desk.path("few.jsonl"), rows(80)).expect("a file");
+    let refused = |flags: &str, words: &[&str]| {
+        let (_, err) = desk.run(&format!("data split few.jsonl --out a {flags}"), 2);
+        for word in words.iter().chain(&["validation.jsonl would get no row"]) {
+            assert!(err.contains(word), "{flags}: {word}: {err}");
+        }
+        let left = std::fs::read_dir(desk.path("a")).expect("the folder").count();
+        assert_eq!(left, 0, "{flags}: nothing is written");
+    };
+    let words = ["the 80 rows count as 1 group of near twins", "--leak-threshold"];
+    refused("--keep-twins-together", &words);
+    refused("--by group --column system", &["1 group by column \"system\""]);
+    refused("--by order --column day", &["rows with equal values stay together"]);
+    let held = |name: &str| desk.json_lines(&format!("{name}/validation.jsonl")).len();
+    desk.run("data split few.jsonl --out b --keep-twins-together --leak-threshold 0.99", 0);
+    desk.run("data split few.jsonl --out c", 0);
+    assert_eq!((held("b"), held("c")), (8, 8));
+    // What so many rows share makes no twins of them.
+    std::fs::write(desk.path("few.jsonl"), rows(120)).expect("a file");
+    desk.run("data split few.jsonl --out d --keep-twins-together", 0);
+    assert_eq!(held("d"), 12);
+
+    std::fs::write(desk.path("mixed.jsonl"), "{\"day\":9}\n{\"day\":10}\n{\"day\":\"?\"}\n")
+        .expect("a file");
+    let (_, err) = desk.run("data split mixed.jsonl --out e --by order --column day", 2);
+    assert!(err.contains("mixed.jsonl: row 2: column \"day\" is \"?\", no number"), "{err}");
+}
+
+#[test]
+fn a_split_leaves_nothing_of_an_earlier_one() {
+    let desk = desk();
+    let sides =
+        |name: &str| json_file(&desk, &format!("{name}/split.manifest.json"))["outputs"].clone();
+    desk.run("data split reviews.jsonl --out a --test 0.2", 0);
+    let before = sides("a");
+    // One that ends early leaves the old one whole.
+    desk.run("data split reviews.jsonl --out a --force --by group --column gone", 2);
+    assert_eq!((sides("a"), desk.json_lines("a/test.jsonl").len()), (before, 12));
+    desk.run("data split reviews.jsonl --out a --force", 0);
+    assert_eq!(sides("a").as_array().map(Vec::len), Some(2));
+    assert!(!desk.path("a/test.jsonl").exists());
+    // A file that no split wrote stays, and one that is read.
+    std::fs::write(desk.path("a/test.jsonl"), "{\"own\":1}\n").expect("a file");
+    desk.run("data split reviews.jsonl --out a --force", 0);
+    assert_eq!(desk.json_lines("a/test.jsonl"), [json!({"own": 1})]);
+    desk.run("data split reviews.jsonl --out b --test 0.2", 0);
+    let (_, err) = desk.run("data split b/test.jsonl --out b --force", 2);
+    assert!(err.contains("test.jsonl is one of the files that are read"), "{err}");
+    assert_eq!(desk.json_lines("b/test.jsonl").len(), 12);
+}
+
+#[test]
+fn names_that_no_column_has_are_refused() {
+    let desk = desk();
+    let (_, err) = desk.run("data filter reviews.jsonl --min-words 3 --on txt --out x.jsonl", 2);
+    assert!(err.contains("row 0: there is no column \"txt\"; there are "), "{err}");
+    for flag in ["--drop txt", "--replace txt:a=b", "--number txt", "--rename text=a --number text"]
+    {
+        let (_, err) = desk.run(&format!("data convert reviews.jsonl {flag} --out x.jsonl"), 2);
+        let words = ": no row has a column of that name; the first row has ";
+        assert!(err.contains(words), "{flag}: {err}");
+    }
+    assert!(!desk.path("x.jsonl").exists());
+    // A column that only some rows have is none of these.
+    std::fs::write(desk.path("some.jsonl"), "{\"a\":1}\n{\"a\":2,\"b\":3}\n").expect("a file");
+    desk.run("data convert some.jsonl --drop b --out x.jsonl", 0);
+    assert_eq!(desk.json_lines("x.jsonl"), [json!({"a": 1}), json!({"a": 2})]);
+}
+
+#[test]
+fn worked_examples_are_rows_as_they_are_written() {
+    let desk = desk();
+    desk.run("data convert reviews.jsonl --rename text=review --out other.jsonl", 0);
+    let convert = "data convert other.jsonl --template cluster:sentiment/terse --shots 2";
+    desk.run(&format!("{convert} --rename review=text --out shots.jsonl"), 0);
+    let rows = desk.json_lines("shots.jsonl");
+    assert_eq!(rows.len(), 60);
+    for row in &rows {
+        let prompt = row["prompt"].as_str().expect("text");
+        assert_eq!(prompt.matches("Sentiment:").count(), 3, "{prompt}");
+    }
+    let (_, err) = desk.run(&format!("{convert} --out none.jsonl"), 2);
+    for words in ["--shots 2: of 60 rows about a quarter", "cannot be rendered", "`text`"] {
+        assert!(err.contains(words), "{words}: {err}");
+    }
+    assert!(!desk.path("none.jsonl").exists());
+}
+
+#[test]
+fn many_sources_take_turns_by_seed() {
+    let desk = desk();
+    let row = |n: usize| {
+        let text = format!("only{n} this{n} says{n} so{n}");
+        format!("{}\n", json!({"who": format!("w{n}"), "text": text}))
+    };
+    std::fs::write(desk.path("many.jsonl"), (0..9000).map(row).collect::<String>())
+        .expect("a file");
+    let drawn = |seed: usize| -> Vec<String> {
+        let sample = "data sample many.jsonl --rows 6 --source who --out few.jsonl --force --seed";
+        desk.run(&format!("{sample} {seed}"), 0);
+        desk.json_lines("few.jsonl").iter().map(|row| row["who"].to_string()).collect()
+    };
+    let first = drawn(1);
+    assert_eq!(first.len(), 6);
+    assert_eq!(first, drawn(1));
+    assert_ne!(first, drawn(2), "the same sources whatever the seed");
+}
+
+#[test]
 fn nothing_goes_before_it_is_shown() {
     let desk = desk();
     let (out, _) = desk.run("data dedupe reviews.jsonl reviews.jsonl", 0);

@@ -113,6 +113,23 @@ fn an_endpoint_that_fails_for_good_leaves_what_was_judged() {
 }
 
 #[test]
+fn f15_judgements_are_not_written_over_what_is_read_or_into_another_file() {
+    let desk = desk();
+    let rate = "judge rate --answers blue.jsonl --against green.jsonl --judge person --out";
+    for name in ["blue.jsonl", "green.jsonl"] {
+        let before = desk.bytes(name);
+        // Under whatever name, and before a line of it is taken for a judgement.
+        let (_, err) = desk.run(&format!("{rate} ./{name}"), 2);
+        assert!(err.contains("is one of the files that are read; name another file"), "{err}");
+        assert_eq!(desk.bytes(name), before);
+    }
+    let before = desk.bytes("rows.json");
+    let (_, err) = desk.run(&format!("{rate} rows.json"), 2);
+    assert!(err.contains("rows.json: line 1 is no judgement"), "{err}");
+    assert_eq!(desk.bytes("rows.json"), before);
+}
+
+#[test]
 fn a_judge_who_goes_by_the_order_only_sees_ties() {
     let desk = desk();
     let pair = "judge rate --answers blue.jsonl --against green.jsonl";

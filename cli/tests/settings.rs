@@ -186,3 +186,32 @@ fn f63_a_loss_spike_is_named_and_may_be_passed_over() {
         desk.bytes("skipped/adapter/adapter_model.safetensors")
     );
 }
+
+#[test]
+fn f80_an_unknown_key_of_a_study_is_refused_before_anything_is_done() {
+    let desk = desk();
+    let compared = "model = \"model\"\ndata = [\"rows.json\"]\nsplit = { test = 0.2 }\nout = \"found\"\n\
+                    [task]\ninstruction = \"say it\"\ninput = \"instruction\"\nlabel = \"output\"\n\
+                    [[method]]\nkind = \"majority\"\n\
+                    [[method]]\nkind = \"lora\"\nsettings = { lora_rnk = 2 }\n";
+    let transferred = "kind = \"transfer\"\nmodel = \"model\"\nheld_out = \"a\"\nnumbers = [1]\nout = \"found\"\n\
+                       settings = { batchsize = 2 }\n\
+                       [cluster.a]\ntest_data = [\"a.json\"]\ntemplates = [\"alpaca\"]\n\
+                       [cluster.b]\ndata = [\"b.json\"]\ntemplates = [\"alpaca\"]\n";
+    let cases = [
+        (compared, "method 2: settings: there is no key \"lora_rnk\"; did you mean lora_rank?"),
+        (transferred, "settings: there is no key \"batchsize\"; did you mean batch_size?"),
+    ];
+    for (text, words) in cases {
+        std::fs::write(desk.path("study.toml"), text).expect("a study");
+        let (_, err) = desk.run("compare study.toml", 2);
+        assert!(err.contains(words), "{err}");
+        assert!(!desk.path("found").exists(), "nothing was begun");
+    }
+    // A value of another kind is found as early.
+    let text = compared.replace("lora_rnk = 2", "lora_rank = \"two\"");
+    std::fs::write(desk.path("study.toml"), text).expect("a study");
+    let (_, err) = desk.run("compare study.toml", 2);
+    assert!(err.contains("method 2: settings: lora_rank"), "{err}");
+    assert!(!desk.path("found").exists(), "nothing was begun");
+}

@@ -297,6 +297,13 @@ fn a_sweep_uses_nothing_again_that_was_found_otherwise() {
     let (_, err) = desk.run("sweep sweep.toml", 0);
     assert!(err.contains("made again") && !err.contains("/2] "), "{err}");
 
+    // What came of the runs is forgotten. The one that is still there has no checkpoints to go on from.
+    let cells = std::fs::read_dir(desk.path("found/cells")).expect("cells");
+    let files = cells.flatten().map(|f| f.path()).filter(|p| p.is_file());
+    files.for_each(|file| std::fs::remove_file(file).expect("it is gone"));
+    let (_, err) = desk.run("sweep sweep.toml", 0);
+    assert!(err.contains("[1/2]") && err.contains("[2/2]"), "{err}");
+
     // Another measure: no score of the old one is used.
     write(&desk, "sweep.toml", &format!("choose_by = \"token_accuracy\"\n{text}"));
     let (_, err) = desk.run("sweep sweep.toml", 0);

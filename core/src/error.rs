@@ -27,6 +27,8 @@ pub enum Error {
     NotFinite { op: &'static str, operand: &'static str, index: u64 },
     /// The state bytes of a run cannot be read back.
     State { what: &'static str },
+    /// The state bytes of a run are of a later version than the newest that this program reads.
+    StateVersion { found: u64, newest: u64 },
     /// The device or its driver said no.
     Device(String),
     /// The device is lost to this process, or does not answer any more: what was saved is safe.
@@ -59,6 +61,11 @@ impl fmt::Display for Error {
                 write!(f, "{op} wrote a value that is not finite to `{operand}` at element {index}")
             }
             Error::State { what } => write!(f, "the saved state of the run cannot be read: {what}"),
+            Error::StateVersion { found, newest } => write!(
+                f,
+                "the saved state of the run is of version {found}, and this Paddock reads versions 1 to {newest}: \
+                 use the newer Paddock that saved it"
+            ),
             Error::Device(message) | Error::DeviceLost(message) => f.write_str(message),
         }
     }

@@ -2,7 +2,7 @@
 //! in very short texts), candidates by banded hashing, and each candidate is checked exactly.
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
 /// Hash functions, in bands of rows: 32 bands of 4 find a pair of similarity 0.7 with 99.98 %.
@@ -10,6 +10,12 @@ const BANDS: usize = 32;
 const ROWS: usize = 4;
 /// Words of a shingle.
 const SHINGLE: usize = 3;
+/// One text in so many: a shingle that more of them hold, as those of a system prompt, tells no twins.
+const COMMON_SHARE: usize = 10;
+/// Up to so many texts may hold a shingle in any case: in a small set every one counts.
+const COMMON_LEAST: usize = 100;
+/// Shingles are counted by so many of their first bits, before those that may be common are by all.
+const PLACE_BITS: u32 = 22;
 
 /// For each text, the first equal one before it. Blanks and case count.
 pub fn exact(texts: &[&str]) -> Vec<Option<usize>> {
@@ -25,7 +31,8 @@ pub fn exact(texts: &[&str]) -> Vec<Option<usize>> {
 }
 
 /// For each text, the first kept text before it whose similarity (Jaccard, over shingles) is at
-/// least `threshold`. Texts with such a twin are not kept themselves, so chains do not drift.
+/// least `threshold`. Texts with such a twin are not kept themselves, so chains do not drift. What a
+/// tenth of the texts have in common does not count, as [`Near::find`] says.
 pub fn near(texts: &[&str], threshold: f64) -> Vec<Option<usize>> {
     let mut twins = Near::default();
     twins.push(texts);
@@ -71,8 +78,12 @@ impl Near {
         &self.shingles[start..self.ends[i]]
     }
 
-    /// For each text the first kept one before it that is at least this similar.
-    pub fn find(&self, threshold: f64) -> Vec<Option<usize>> {
+    /// For each text the first kept one before it that is at least this similar. Shingles that stand
+    /// in more than 100 texts and more than a tenth of them count only in texts that have no others:
+    /// a long part that many texts share would make all of them alike, and each be compared with
+    /// every one before it.
+    pub fn find(mut self, threshold: f64) -> Vec<Option<usize>> {
+        self.leave_out_common();
         let rows = self.len();
         // For each band and text, the nearest text before it in the same bucket; later the nearest
         // kept one. Itself if there is none.
@@ -99,6 +110,48 @@ impl Near {
             kept[i] = found[i].is_none();
         }
         found
+    }
+
+    /// Shingles that too many texts hold.
+    fn common(&self) -> FxHashSet<u32> {
+        let most = COMMON_LEAST.max(self.len() / COMMON_SHARE);
+        if self.len() <= most {
+            return FxHashSet::default();
+        }
+        // Counted in a fixed number of places first: the different shingles may be very many.
+        let place = |shingle: &u32| (*shingle >> (32 - PLACE_BITS)) as usize;
+        let mut places = vec![0u32; 1 << PLACE_BITS];
+        for shingle in &self.shingles {
+            let count = &mut places[place(shingle)];
+            *count = count.saturating_add(1);
+        }
+        let mut counts: FxHashMap<u32, usize> = FxHashMap::default();
+        for shingle in self.shingles.iter().filter(|&s| places[place(s)] as usize > most) {
+            *counts.entry(*shingle).or_default() += 1;
+        }
+        counts.into_iter().filter(|(_, count)| *count > most).map(|(s, _)| s).collect()
+    }
+
+    /// Leaves the common shingles out, except of texts that have no others.
+    fn leave_out_common(&mut self) {
+        let common = self.common();
+        if common.is_empty() {
+            return;
+        }
+        let (mut start, mut kept) = (0, 0);
+        for end in &mut self.ends {
+            let own = start..*end;
+            let tells = self.shingles[own.clone()].iter().any(|s| !common.contains(s));
+            for at in own {
+                let shingle = self.shingles[at];
+                if !tells || !common.contains(&shingle) {
+                    self.shingles[kept] = shingle;
+                    kept += 1;
+                }
+            }
+            (start, *end) = (*end, kept);
+        }
+        self.shingles.truncate(kept);
     }
 
     /// For each text the nearest one before it whose hash of this band is the same; itself if none.

@@ -63,7 +63,7 @@ impl Pool {
     }
 
     /// At most `k` exemplars for row `row` asking `query`; never the pool's own copy of it
-    /// (`same_as`), which would give the answer away.
+    /// (`same_as`) nor any other that asks the same, which would give the answer away.
     pub fn choose(
         &self,
         choice: Choice,
@@ -72,9 +72,7 @@ impl Pool {
         query: &str,
         same_as: Option<usize>,
     ) -> Vec<usize> {
-        let allowed = |i: &usize| {
-            Some(*i) != same_as && (same_as.is_none() || self.exemplars[*i].query != query)
-        };
+        let allowed = |i: &usize| Some(*i) != same_as && self.exemplars[*i].query != query;
         match choice {
             Choice::Random => {
                 let all = self.shuffled((0..self.exemplars.len()).collect(), row, 0);

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use rayon::prelude::*;
-use rustc_hash::{FxHashSet, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -148,6 +148,8 @@ pub fn of_rows(rows: &[Record]) -> Result<Inspection> {
 struct Work {
     found: Inspection,
     seen: FxHashSet<u64>,
+    /// Where each column stands among those found.
+    places: FxHashMap<String, usize>,
 }
 
 /// What is known of a row when it has been looked at by itself.
@@ -186,7 +188,7 @@ impl Work {
     }
 
     fn cell(&mut self, name: &str, value: &Value) {
-        let place = self.found.columns.iter().position(|c| c.name == name);
+        let place = self.places.get(name).copied();
         let column = match place {
             Some(place) => &mut self.found.columns[place],
             None if self.found.columns.len() >= MOST_COLUMNS => return,
@@ -195,6 +197,7 @@ impl Work {
                 let column = Column { name: name.to_string(), values, ..Column::default() };
                 self.found.columns.push(column);
                 let last = self.found.columns.len() - 1;
+                self.places.insert(name.to_string(), last);
                 &mut self.found.columns[last]
             }
         };

@@ -104,12 +104,18 @@ pub enum BadRowKind {
         /// Fields of the header.
         expected: usize,
     },
+    /// A row whose last quote is never closed, so that it runs to the end of the file.
+    #[error("has a quote that is never closed: the rest of the file is in it; close or double it")]
+    OpenQuote,
     /// A row above the size cap.
     #[error("is longer than the row limit of {limit} bytes (an unclosed quote or bracket?)")]
     TooLarge {
         /// The cap.
         limit: usize,
     },
+    /// A cell that cannot be written as text.
+    #[error("holds a date or time that is in no calendar")]
+    Date,
     /// A fastText line without a label.
     #[error("does not begin with __label__")]
     NoLabel,

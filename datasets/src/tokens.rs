@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::encode::Example;
+use crate::encode::{Example, key_of};
 use crate::error::{Error, Result};
 
 /// Version of the file; other versions are made anew.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 const MAGIC: &[u8; 8] = b"PDKTOK01";
 /// Bytes of an entry of the index.
 const ENTRY: usize = 56;
@@ -224,13 +224,11 @@ impl Store {
         (end <= *index_at).then_some(())?;
         let own = (**bytes).as_ref().get(at..end)?;
         let (tokens, mask) = own.split_at(4 * n);
-        Some(Example {
-            tokens: tokens.chunks_exact(4).filter_map(|four| u32_at(four, 0)).collect(),
-            trained: (0..n).map(|t| mask[t / 8] >> (t % 8) & 1 == 1).collect(),
-            row: facts.row,
-            template: 0,
-            cut: facts.cut,
-        })
+        let tokens: Vec<u32> = tokens.chunks_exact(4).filter_map(|four| u32_at(four, 0)).collect();
+        let trained: Vec<bool> = (0..n).map(|t| mask[t / 8] >> (t % 8) & 1 == 1).collect();
+        // Nothing else would notice that they are not those that were written.
+        (key_of(&tokens, &trained) == facts.key).then_some(())?;
+        Some(Example { tokens, trained, row: facts.row, template: 0, cut: facts.cut })
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rustc_hash::FxHashSet;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -72,6 +73,7 @@ pub struct RowWriter<W: Write> {
     form: Form,
     /// Columns of a table, those of the first row.
     header: Vec<String>,
+    known: FxHashSet<String>,
     rows: u64,
 }
 
@@ -83,7 +85,7 @@ impl<W: Write> RowWriter<W> {
         } else {
             Sink::Plain(sink)
         };
-        Self { sink, form, header: Vec::new(), rows: 0 }
+        Self { sink, form, header: Vec::new(), known: FxHashSet::default(), rows: 0 }
     }
 
     /// Rows written so far.
@@ -94,8 +96,9 @@ impl<W: Write> RowWriter<W> {
     /// Writes a row.
     ///
     /// # Errors
-    /// What the sink reports; in a table also a row with other columns than the first, or with a
-    /// cell that is a list or an object ([`std::io::ErrorKind::InvalidData`]).
+    /// What the sink reports; in a table also a row with other columns than the first, with a cell
+    /// that is a list or an object, or, where tabs separate, one that holds a tab or a line break
+    /// ([`std::io::ErrorKind::InvalidData`]).
     pub fn row(&mut self, columns: &Map<String, Value>) -> std::io::Result<()> {
         match self.form {
             Form::Jsonl => {
@@ -120,8 +123,9 @@ impl<W: Write> RowWriter<W> {
         };
         if self.rows == 0 {
             self.header = columns.keys().cloned().collect();
+            self.known = columns.keys().cloned().collect();
         }
-        if let Some(other) = columns.keys().find(|name| !self.header.contains(name)) {
+        if let Some(other) = columns.keys().find(|name| !self.known.contains(*name)) {
             return Err(fail(format!("column {other:?} is not in the header of the table")));
         }
         let mut cells = Vec::with_capacity(self.header.len());
@@ -133,9 +137,21 @@ impl<W: Write> RowWriter<W> {
                 })?,
             });
         }
+        // Where tabs separate, quotes are ordinary characters, and a cell is what stands between.
+        let tabs = delimiter == b'\t';
+        let breaks = |text: &&String| tabs && text.contains(['\t', '\r', '\n']);
+        let head = self.header.iter().filter(|_| self.rows == 0);
+        if let Some(text) = head.chain(&cells).find(breaks) {
+            let text: String = text.chars().take(40).collect();
+            return Err(fail(format!("{text:?} holds a tab or a line break")));
+        }
+        let style = if tabs { csv::QuoteStyle::Never } else { csv::QuoteStyle::Necessary };
         let mut line = Vec::new();
         {
-            let mut table = csv::WriterBuilder::new().delimiter(delimiter).from_writer(&mut line);
+            let mut table = csv::WriterBuilder::new()
+                .delimiter(delimiter)
+                .quote_style(style)
+                .from_writer(&mut line);
             if self.rows == 0 {
                 table.write_record(&self.header)?;
             }

@@ -302,6 +302,10 @@ impl App {
 
     /// Starts the run.
     pub fn start_run(&mut self, ctx: &Context) {
+        if let Some(wrong) = self.train.wrong_name() {
+            self.trouble = Some(wrong);
+            return;
+        }
         let out = self.out();
         let mut flags = self.flags();
         flags.push(("out".to_string(), out.display().to_string()));

@@ -10,6 +10,7 @@ use paddock_cli::run::command::{arguments, line};
 use paddock_cli::run::config::presets::Preset;
 use paddock_cli::run::config::{Layers, RunConfig};
 use paddock_cli::run::events::Plan;
+use paddock_cli::run::folder::check_name;
 
 use crate::engine::{Engine, Flags};
 use crate::task::{Work, sentence};
@@ -147,8 +148,17 @@ impl Train {
         self.timed.done().or(self.plan.done())
     }
 
+    /// What is wrong with the name that was typed, in words: it becomes a folder's.
+    pub fn wrong_name(&self) -> Option<String> {
+        let name = Some(self.name.trim()).filter(|name| !name.is_empty())?;
+        check_name(name).err().map(|error| error.to_string())
+    }
+
     /// What stands in the way of a start, in words.
     pub fn missing(&self, flags: &Flags) -> Option<String> {
+        if let Some(wrong) = self.wrong_name() {
+            return Some(wrong);
+        }
         if let Err(error) = config(flags) {
             return Some(error);
         }

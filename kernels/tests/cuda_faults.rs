@@ -133,15 +133,35 @@ fn f49_more_than_the_device_has_is_refused_before_anything_is_allocated() {
     cuda.reserve(&sizes(Region::Acts, 1 << 18)).unwrap();
 }
 
-#[test]
-fn weights_that_do_not_fit_are_refused_in_words() {
-    let _emulation = emulation(DeviceConfig { memory_bytes: 1 << 20, ..DeviceConfig::default() });
-    let bytes = vec![0; 2 << 20];
+/// One tensor of 2 MiB.
+fn big(bytes: &[u8]) -> Weights<'_> {
     let mut weights = Weights::default();
     let (name, dtype) = (String::from("big"), Dtype::Bf16);
-    weights.push(WeightView { name, dtype, rows: 1024, cols: 1024, bytes: &bytes });
-    let mut cuda = Cuda::on(gpu(None).unwrap(), weights);
-    cuda.reserve(&sizes(Region::Acts, 4096)).unwrap();
+    weights.push(WeightView { name, dtype, rows: 1024, cols: 1024, bytes });
+    weights
+}
+
+#[test]
+fn f49_frozen_weights_count_before_anything_is_allocated() {
+    let emulation = emulation(DeviceConfig { memory_bytes: 1 << 20, ..DeviceConfig::default() });
+    let bytes = vec![0; 2 << 20];
+    let mut cuda = Cuda::on(gpu(None).unwrap(), big(&bytes));
+    let text = message(cuda.reserve(&sizes(Region::Acts, 4096)));
+    for words in ["the plan needs 0.00 GiB and the model 0.00 GiB", "or a smaller model"] {
+        assert!(text.contains(words), "{text}");
+    }
+    assert_eq!(emulation.memory_used(), 0);
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_in_words() {
+    // Trained as a whole, a model is not sent a second time, so nobody has counted the tensor that is.
+    let _emulation = emulation(DeviceConfig { memory_bytes: 7 << 20, ..DeviceConfig::default() });
+    let bytes = vec![0; 2 << 20];
+    let mut cuda = Cuda::on(gpu(None).unwrap(), big(&bytes));
+    let mut all = sizes(Region::Acts, 4096);
+    all.grow(Region::Params, 1 << 20);
+    cuda.reserve(&all).unwrap();
     let (out, inp) = (Slot::new(Region::Acts, 0, 1024), Slot::new(Region::Acts, 1024, 1024));
     let w = Mat::frozen(Weight(0), 1024, 1024);
     let write = paddock_core::backend::Write::Set;

@@ -142,6 +142,11 @@ fn config_json() {
 }
 
 #[test]
+fn tokenizer_config() {
+    feed("tokenizer_config");
+}
+
+#[test]
 fn tokenizer_json() {
     feed("tokenizer_json");
 }
@@ -214,6 +219,11 @@ fn jinja() {
 #[test]
 fn promptsource() {
     feed("promptsource");
+}
+
+#[test]
+fn chat_template() {
+    feed("chat_template");
 }
 
 #[test]

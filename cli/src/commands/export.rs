@@ -76,6 +76,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         eprintln!("checking that it answers the same");
         let check = compare(&opened, new, &args.machine)?;
         check.judge()?;
+        // The weights were read in place, from before the first of them was written until now.
+        opened.folder.check_untouched()?;
         println!("{}", folded(&check.words(&args.out), of_stdout(), 0));
         Ok(())
     })

@@ -100,11 +100,13 @@ fn template(args: &Args, opened: &Opened) -> anyhow::Result<Template> {
 
 fn many(args: &Args, out: &Path) -> anyhow::Result<()> {
     let settings = args.sampling.generation()?;
-    let opened = Opened::open(&args.model, args.adapter.as_deref())?;
-    let template = template(args, &opened)?;
     let paths: anyhow::Result<Vec<PathBuf>> =
         args.data.iter().map(|name| bundled::data_path(name)).collect();
-    let records = read(&paths?, &Selection { limit: args.limit, ..Selection::default() })?.records;
+    let paths = paths?;
+    answers::not_an_input(out, &paths)?;
+    let opened = Opened::open(&args.model, args.adapter.as_deref())?;
+    let template = template(args, &opened)?;
+    let records = read(&paths, &Selection { limit: args.limit, ..Selection::default() })?.records;
     let questions = answers::questions(records, &template, &opened)?;
     let longest = questions.iter().map(|q| q.tokens.len()).max().unwrap_or(0) as u64;
     let room = longest + u64::from(settings.max_new_tokens) + 1;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use paddock_datasets::template::Template;
 
 use super::eval::or_interrupted;
+use crate::answers::not_an_input;
 use crate::error::bad_input;
 use crate::eval::engine::Device;
 use crate::eval::progress::Progress;
@@ -102,6 +103,8 @@ fn rate(args: &Rate) -> anyhow::Result<()> {
     if !(args.timeout > 0.0 && args.timeout <= 86_400.0) {
         return Err(bad_input("--timeout must be above 0 and at most 86400 seconds"));
     }
+    let inputs: Vec<&String> = std::iter::once(&args.answers).chain(&args.against).collect();
+    not_an_input(&args.out, &inputs)?;
     let rows = rows::load(&args.answers, args.against.as_deref(), args.limit)?;
     let signals = Signals::install()?;
     let blind = args.judge == "person";

@@ -91,7 +91,11 @@ pub fn manifest_path(path: &Path) -> PathBuf {
     path.with_file_name(format!("{name}.manifest.json"))
 }
 
-fn refuse(path: &Path, force: bool, inputs: &[PathBuf]) -> anyhow::Result<()> {
+/// Refuses a path that is an input's, or is there already unless `force`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn refuse(path: &Path, force: bool, inputs: &[PathBuf]) -> anyhow::Result<()> {
     let Ok(own) = path.canonicalize() else { return Ok(()) };
     if inputs.iter().any(|input| input.canonicalize().is_ok_and(|i| i == own)) {
         return Err(bad_input(format!(

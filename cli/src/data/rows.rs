@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use paddock_datasets::inspect::{all_text, text_of};
 use paddock_datasets::prepare::Progress;
 use paddock_datasets::readers::{self, Detected, ReadOptions};
 use paddock_datasets::record::{BadRows, Record};
@@ -85,6 +86,24 @@ pub fn files(names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         paths.push(path);
     }
     Ok(paths)
+}
+
+/// The text that a row is judged by: that of some columns, or of all where none is named.
+///
+/// # Errors
+/// A column that the row does not have: a name that is misspelt would judge nothing.
+pub fn judged_text(record: &Record, on: &[String]) -> anyhow::Result<String> {
+    if on.is_empty() {
+        return Ok(all_text(record));
+    }
+    match on.iter().find(|name| record.get(name).is_none()) {
+        None => Ok(text_of(record, on)),
+        Some(name) => {
+            let known: Vec<&str> = record.names().collect();
+            let (row, known) = (record.row, known.join(", "));
+            Err(bad_input(format!("row {row}: there is no column {name:?}; there are {known}")))
+        }
+    }
 }
 
 /// Hands every good row to `take` with the number of its file. Bad rows are all counted.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use paddock_datasets::fewshot::Choice;
 use paddock_datasets::readers::{self, ReadOptions};
+use paddock_datasets::record::Record;
 use paddock_datasets::shots::{Gather, Prompter, Shots};
 use paddock_datasets::template::{Compiled, Rendered};
 use paddock_datasets::tokenizer::Tokenizer;
@@ -54,12 +55,17 @@ impl ShotArgs {
         })
     }
 
-    /// The pool of worked examples for one template, if any are asked for.
+    /// The pool of worked examples for one template (and its name), if any are asked for. Rows are changed by
+    /// `shape` first, as those are that they will stand before.
+    ///
+    /// # Errors
+    /// Wrong settings; what `shape` reports; if no row can be a worked example.
     pub fn prompter(
         &self,
         paths: &[PathBuf],
         options: &ReadOptions,
-        template: &Compiled,
+        (name, template): (&str, &Compiled),
+        shape: &dyn Fn(Record) -> anyhow::Result<Record>,
     ) -> anyhow::Result<Option<Prompter>> {
         if self.shots == 0 {
             return Ok(None);
@@ -75,18 +81,31 @@ impl ShotArgs {
         let shots = Shots { k, choice: choice(self.shots_by), rate, seed, labels };
         shots.check()?;
         let mut gather = Gather::new(&shots);
-        let mut row = 0;
+        let (mut row, mut failed) = (0, None);
         for path in paths {
             for record in readers::open(path, options)?.flatten() {
-                if gather.wants(row)
-                    && let Ok(rendered) = template.render(&record)
-                {
-                    gather.push(row, &rendered);
+                if gather.wants(row) {
+                    let record = shape(record)?;
+                    match template.render(&record) {
+                        Ok(rendered) => gather.push(row, &rendered),
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
                 }
                 row += 1;
             }
         }
-        Ok(Some(gather.finish()))
+        let prompter = gather.finish();
+        if prompter.rows().is_empty() {
+            let why = failed.map_or_else(
+                || "give more rows; each must have one answer, which is not empty".to_string(),
+                |error| format!("the first of them cannot be rendered: {error}"),
+            );
+            return Err(bad_input(format!(
+                "--shots {k}: of {row} rows about a quarter may be worked examples, and none of these can be \
+                 one with template {name}; {why}"
+            )));
+        }
+        Ok(Some(prompter))
     }
 }
 

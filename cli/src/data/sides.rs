@@ -61,12 +61,13 @@ impl Places {
     }
 
     /// The cuts for these shares.
-    pub fn cuts(mut self, shares: &Shares) -> Cuts {
-        let numbers = self.sample.iter().all(|value| value.trim().parse::<f64>().is_ok());
-        self.sample.sort_by(|a, b| compare(a, b, numbers));
+    pub fn cuts(&self, shares: &Shares) -> Cuts {
+        let numbers = self.sample.iter().all(|value| number(value).is_some());
+        let mut sample: Vec<&String> = self.sample.iter().collect();
+        sample.sort_by(|a, b| compare(a, b, numbers));
         let at = |share: f64| {
-            let place = ((1.0 - share) * self.sample.len() as f64).ceil() as usize;
-            self.sample.get(place.saturating_sub(1)).cloned()
+            let place = ((1.0 - share) * sample.len() as f64).ceil() as usize;
+            sample.get(place.saturating_sub(1)).map(|value| (*value).clone())
         };
         Cuts {
             numbers,
@@ -86,8 +87,12 @@ impl Cuts {
     }
 }
 
+/// The number that a text is, if it is one.
+pub fn number(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 fn compare(a: &str, b: &str, numbers: bool) -> std::cmp::Ordering {
-    let number = |text: &str| text.trim().parse::<f64>().ok();
     match (numbers, number(a), number(b)) {
         (true, Some(a), Some(b)) => a.total_cmp(&b),
         _ => a.cmp(b),

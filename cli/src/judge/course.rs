@@ -143,6 +143,9 @@ impl Course<'_> {
 
 /// The judgements of a file; none if there is no such file. A last line that breaks off is taken away, and one
 /// that only lacks its line break is given it.
+///
+/// # Errors
+/// If there is something else in it: it stays as it is.
 pub fn load(path: &Path) -> anyhow::Result<Vec<Judgement>> {
     if !path.exists() {
         return Ok(Vec::new());
@@ -150,15 +153,15 @@ pub fn load(path: &Path) -> anyhow::Result<Vec<Judgement>> {
     let bytes = std::fs::read(path)?;
     let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let (whole, tail) = bytes.split_at(end);
+    let other = |line: usize, error: serde_json::Error| {
+        bad_input(format!(
+            "{}: line {line} is no judgement ({error}); name another file with --out",
+            path.display()
+        ))
+    };
     let mut found = Vec::new();
     for (i, line) in whole.split_inclusive(|b| *b == b'\n').enumerate() {
-        found.push(serde_json::from_slice(line).map_err(|error| {
-            bad_input(format!(
-                "{}: line {} is no judgement ({error}); name another file with --out",
-                path.display(),
-                i + 1
-            ))
-        })?);
+        found.push(serde_json::from_slice(line).map_err(|error| other(i + 1, error))?);
     }
     if tail.is_empty() {
         return Ok(found);
@@ -168,9 +171,17 @@ pub fn load(path: &Path) -> anyhow::Result<Vec<Judgement>> {
             found.push(judgement);
             std::fs::OpenOptions::new().append(true).open(path)?.write_all(b"\n")?;
         }
+        // Only what was begun here may be taken away: a file of one line may be anything.
+        Err(error) if found.is_empty() && !begun_here(tail) => return Err(other(1, error)),
         Err(_) => std::fs::OpenOptions::new().write(true).open(path)?.set_len(end as u64)?,
     }
     Ok(found)
+}
+
+/// Whether a line that breaks off began as a judgement does.
+fn begun_here(tail: &[u8]) -> bool {
+    let beginning = format!("{{\"version\":{VERSION},\"row\":").into_bytes();
+    beginning.starts_with(tail) || tail.starts_with(&beginning)
 }
 
 #[cfg(test)]
@@ -194,5 +205,27 @@ mod tests {
         std::fs::write(&path, line).expect("a file");
         assert_eq!(load(&path).expect("judgements").len(), 1);
         assert_eq!(std::fs::read(&path).expect("a file"), format!("{line}\n").into_bytes());
+        // The very first line may break off, too.
+        for cut in [1, 12, cut] {
+            std::fs::write(&path, &line.as_bytes()[..cut]).expect("a file");
+            assert!(load(&path).expect("none").is_empty(), "{cut}");
+            assert_eq!(std::fs::read(&path).expect("a file"), b"");
+        }
+    }
+
+    #[test]
+    fn f15_a_file_without_a_line_break_that_holds_no_judgement_is_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("rows.json");
+        for text in ["[{\"question\":\"why ?\"}]", "{\"version\":1,\"rows\":3}", "words"] {
+            std::fs::write(&path, text).expect("a file");
+            let error = load(&path).expect_err(text);
+            assert_eq!(crate::error::exit_code(&error), 2);
+            let error = error.to_string();
+            for words in ["rows.json: line 1 is no judgement", "name another file with --out"] {
+                assert!(error.contains(words), "{error}");
+            }
+            assert_eq!(std::fs::read(&path).expect("a file"), text.as_bytes());
+        }
     }
 }

@@ -78,7 +78,7 @@ impl WeightFile {
         };
         anyhow::bail!(
             "{} was changed by another program while the run was reading it ({what}), so what was learned since \
-             the last checkpoint cannot be trusted and is not saved. Put the old file back and go on with \
+             the last checkpoint, or read at the start, cannot be trusted and is not saved. Put the old file back and go on with \
              --resume, or start a new run",
             self.path.display()
         )
@@ -124,6 +124,25 @@ impl ModelFolder {
         }
         let odd_index = check_index(path, &names, &tensors)?;
         Ok(ModelFolder { path: path.to_path_buf(), config, files, tensors, odd_index })
+    }
+
+    /// Refuses what was made of files that another program has written into since they were opened.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn check_untouched(&self) -> anyhow::Result<()> {
+        for file in &self.files {
+            let now = stamp(&file.file)
+                .with_context(|| format!("cannot read {} any more", file.path.display()))?;
+            if now != *file.stamp.lock().unwrap_or_else(PoisonError::into_inner) {
+                anyhow::bail!(
+                    "{} was changed by another program while it was being read, so what was made of it is not kept. \
+                     Wait until nobody writes into it, then start again",
+                    file.path.display()
+                );
+            }
+        }
+        Ok(())
     }
 
     /// A tensor's bytes.

@@ -3,8 +3,10 @@
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
+use anyhow::Context;
 use paddock_core::philox::{Philox, Stream};
-use paddock_datasets::readers::{self, ReadOptions, compress};
+use paddock_datasets::readers::{self, ReadOptions, UnpackLimits, check_text, source};
+use paddock_datasets::record::BadRowKind;
 use paddock_datasets::stories;
 use serde_json::{Value, json};
 
@@ -81,10 +83,49 @@ fn documents_of(path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn plain_documents(path: &Path) -> anyhow::Result<Vec<String>> {
-    let mut bytes = Vec::new();
-    compress::open(path)?.read_to_end(&mut bytes)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|e| bad_input(format!("{}: is not UTF-8 text: {e}", path.display())))?;
+    let (name, mut bytes) = (path.display(), Vec::new());
+    let mut file = source::open_source(path, UnpackLimits::default())?;
+    file.reader.read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
+    let text = check_text(&bytes).map_err(|kind| {
+        let what = match kind {
+            BadRowKind::Nul { at } => {
+                format!("holds a NUL byte at byte {}", at as u64 + file.skipped)
+            }
+            BadRowKind::Utf8 { at, byte } => {
+                format!("is no UTF-8 text: byte 0x{byte:02x} at byte {}", at as u64 + file.skipped)
+            }
+            other => other.to_string(),
+        };
+        bad_input(format!("{name}: {what}; save it as plain text in UTF-8"))
+    })?;
     let documents = text.split(PART).map(|d| d.trim().to_string());
     Ok(documents.filter(|d| !d.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f26_texts_are_checked_as_rows_are() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("text.md");
+        let wide: Vec<u8> = "Once there was".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let refused: [(&[u8], &str); 5] = [
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+            (b"<!DOCTYPE html><html>Once</html>", "is an HTML page"),
+            (&wide, "is encoded as UTF-16"),
+            (b"\xef\xbb\xbfOnce \0 there", "holds a NUL byte at byte 8; save it as plain text"),
+            (b"Once \xff there", "is no UTF-8 text: byte 0xff at byte 5"),
+        ];
+        for (bytes, words) in refused {
+            std::fs::write(&path, bytes).expect("a file");
+            let error = documents_of(&path).expect_err(words);
+            assert_eq!(crate::error::exit_code(&error), 2, "{error:#}");
+            let error = error.to_string();
+            assert!(error.contains("text.md") && error.contains(words), "{error}");
+        }
+        std::fs::write(&path, "\u{feff}Once\n<|endoftext|>\n\nTwice\n").expect("a file");
+        assert_eq!(documents_of(&path).expect("documents"), ["Once", "Twice"]);
+    }
 }

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::signals::Signals;
 use crate::storage::RealStorage;
 use crate::storage::whole::replace_file;
@@ -49,14 +47,20 @@ impl Wish {
 /// If the file cannot be written.
 pub fn ask(folder: &Path, wish: Wish) -> anyhow::Result<()> {
     let path = folder.join(CONTROL);
-    replace_file(&RealStorage, &path, format!("{}\n", wish.word()).as_bytes())
-        .with_context(|| format!("{} cannot be written", path.display()))
+    Ok(replace_file(&RealStorage, &path, format!("{}\n", wish.word()).as_bytes())?)
 }
 
 /// What the run in `folder` is asked for; nothing where there is no file, or a word that is none of the three.
 pub fn asked(folder: &Path) -> Option<Wish> {
     let text = std::fs::read_to_string(folder.join(CONTROL)).ok()?;
     Wish::ALL.into_iter().find(|wish| text.trim() == wish.word())
+}
+
+/// What an earlier run in `folder` was asked for is forgotten. Call it as soon as the run's lock is held: whoever asks
+/// after that means the run that begins.
+pub fn forget(folder: &Path) {
+    // Most often there is none.
+    let _ = std::fs::remove_file(folder.join(CONTROL));
 }
 
 /// The run's end of the file: a thread that looks at it. The file goes when this is dropped.
@@ -68,23 +72,28 @@ pub struct Control {
 }
 
 impl Control {
-    /// Watches the control file of `folder`; a word to stop becomes a request in `signals`. What an earlier run
-    /// was asked for is forgotten.
+    /// Watches the control file of `folder`; a word to stop becomes a request in `signals`. What was asked while the
+    /// run was loading counts at once.
     pub fn watch(folder: &Path, signals: &Signals) -> Control {
         let path = folder.join(CONTROL);
-        // Most often there is none.
-        let _ = std::fs::remove_file(&path);
         let (paused, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let look = {
+            let (paused, folder, signals) =
+                (Arc::clone(&paused), folder.to_path_buf(), signals.clone());
+            move || {
+                let wish = asked(&folder);
+                paused.store(wish == Some(Wish::Pause), Ordering::Relaxed);
+                if wish == Some(Wish::Stop) && !signals.stop_requested() {
+                    signals.request_stop();
+                }
+            }
+        };
+        look();
         std::thread::spawn({
-            let (paused, over) = (Arc::clone(&paused), Arc::clone(&over));
-            let (folder, signals) = (folder.to_path_buf(), signals.clone());
+            let over = Arc::clone(&over);
             move || {
                 while !over.load(Ordering::Relaxed) {
-                    let wish = asked(&folder);
-                    paused.store(wish == Some(Wish::Pause), Ordering::Relaxed);
-                    if wish == Some(Wish::Stop) && !signals.stop_requested() {
-                        signals.request_stop();
-                    }
+                    look();
                     std::thread::sleep(LOOK_EVERY);
                 }
             }
@@ -122,11 +131,12 @@ mod tests {
     fn words_reach_the_run_and_old_ones_do_not() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         ask(dir.path(), Wish::Stop)?;
-        let signals = Signals::default();
-        let control = Control::watch(dir.path(), &signals);
+        forget(dir.path());
         assert_eq!(asked(dir.path()), None, "what an earlier run was asked for is forgotten");
+        let signals = Signals::default();
         ask(dir.path(), Wish::Pause)?;
-        assert!(comes_true(|| control.paused()));
+        let control = Control::watch(dir.path(), &signals);
+        assert!(control.paused(), "what was asked before it was watched counts at once");
         assert!(!signals.stop_requested());
         // By hand, as from a terminal; a word that is none changes nothing for good.
         std::fs::write(dir.path().join(CONTROL), "  go ")?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::words::explain;
 use super::{ReadFile, Storage, WriteFile};
 
 /// Size and SHA-256 of a file's contents.
@@ -196,7 +197,17 @@ fn fill_and_sync(
 
 /// Replaces (or creates) a file so that a reader finds the old contents or the new, never a part:
 /// temporary file beside it, sync, rename, sync of the folder.
+///
+/// # Errors
+/// Those of the file system, of the same kind, with the path and what to do in their words: most callers have
+/// nothing to add.
 pub fn replace_file(storage: &dyn Storage, path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace(storage, path, contents).map_err(|error| {
+        io::Error::new(error.kind(), format!("{}: {}", path.display(), explain(&error)))
+    })
+}
+
+fn replace(storage: &dyn Storage, path: &Path, contents: &[u8]) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(ErrorKind::InvalidFilename.into());
     };
@@ -223,5 +234,39 @@ pub fn exists(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::{Fault, Faults, SimulatedDisk};
+    use super::super::words::is_full;
+    use super::*;
+
+    #[test]
+    fn f36_f37_a_small_file_that_cannot_be_written_is_named_and_the_old_one_stays() -> io::Result<()>
+    {
+        let path = Path::new("/report.html");
+        let good = SimulatedDisk::new();
+        replace_file(&good, path, b"old")?;
+        let (old, before) = (good.visible(), good.calls());
+        replace_file(&good, path, b"new")?;
+        let device = if cfg!(unix) { "check the disk" } else { "input/output error" };
+        for (fault, words) in [(Fault::NoSpace, "the disk is full"), (Fault::Io, device)] {
+            for call in 0..good.calls() - before {
+                let disk = SimulatedDisk::from_image(&old);
+                disk.set_faults(Faults::once(fault, call));
+                let error = replace_file(&disk, path, b"new").expect_err("a failing disk");
+                let text = error.to_string();
+                assert!(text.starts_with("/report.html: ") && text.contains(words), "{text}");
+                assert_eq!(is_full(&error), fault == Fault::NoSpace, "{text}");
+                // Once it has its name only the folder's sync can fail.
+                let last = call + 1 == good.calls() - before;
+                disk.set_faults(Faults::none());
+                let expected: &[u8] = if last { b"new" } else { b"old" };
+                assert_eq!(read_file(&disk, path, 100)?, expected, "call {call}");
+            }
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::bad_input;
 use crate::eval::rank::LengthNorm;
+use crate::run::config::{ConfigError, Layers, Problem};
 
 /// The version of STUDY.toml that this program reads and writes.
 pub const STUDY_VERSION: u32 = 1;
@@ -258,6 +259,16 @@ pub const DECIDED_HERE: [&str; 10] = [
     "columns",
 ];
 
+/// Refuses keys that RUN.toml does not have, and values of another kind, before anything is done. What goes together
+/// is known only when a run is started.
+pub fn check_settings(settings: &::toml::Table) -> Result<(), String> {
+    let text = ::toml::to_string(settings).map_err(|error| error.to_string())?;
+    // The lines that messages count would be those of this text, which nobody wrote.
+    let words = |problem: Problem| format!("settings: {}", problem.what);
+    let told = |error: ConfigError| error.problems.into_iter().map(words).collect::<Vec<_>>();
+    Layers::new().file("settings", &text).map(drop).map_err(|error| told(error).join("; "))
+}
+
 impl Study {
     /// Refuses what does not go together.
     pub fn check(&self) -> anyhow::Result<()> {
@@ -323,7 +334,7 @@ impl Method {
         if let Some(key) = DECIDED_HERE.iter().find(|key| self.settings.contains_key(**key)) {
             return Err(format!("settings.{key} is decided by the study; leave it out there"));
         }
-        Ok(())
+        check_settings(&self.settings)
     }
 
     /// Its numbers of examples; all where none are stated.

@@ -154,6 +154,10 @@ fn one(sweep: &Sweep, cell: &Cell, setting: &Setting, signals: &Signals) -> anyh
     if file.exists() {
         std::fs::remove_file(file)?;
     }
+    // Below, the checkpoints of a run that has ended are taken away. It cannot go on without them, so it is made anew.
+    if folder.is_dir() && !folder.join("checkpoints").is_dir() {
+        std::fs::remove_dir_all(folder)?;
+    }
     let mut table = cell.table.clone();
     table.insert("out".into(), Value::String(folder.display().to_string()));
     let launch = Launch {

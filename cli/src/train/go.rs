@@ -1,20 +1,22 @@
 //! The loop of a run: steps, evaluations, checkpoints, until it is done or told to stop.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use paddock_core::train::{Decision, Outcome, Phase, StepReport, Watch};
 
 use super::on_the_way::Watched;
+use super::outcome;
 use super::outlets::{Clock, Outlets};
 use super::session::{Scores, Session, Stepped};
 use super::spike::Losses;
 use super::verdict::Facts;
 use crate::run::checkpoint::{CheckpointError, Keep, Saved};
 use crate::run::config::{EarlyStopOn, LossSpike};
-use crate::run::events::{Event, Pause, Reason, SavedCheckpoint, Warning};
-use crate::run::metrics::{Eval, Line, Step};
+use crate::run::events::{Event, Reason, SavedCheckpoint, Warning};
+use crate::run::metrics::{Eval, Line, MetricsError, Step};
 use crate::run::signals::Signals;
+use crate::storage::words::is_full;
 
 /// Steps in a row whose numbers may be bad before the run gives up.
 const MOST_BAD_STEPS: u64 = 3;
@@ -22,8 +24,11 @@ const MOST_BAD_STEPS: u64 = 3;
 /// More unchanged numbers than this are worth a word.
 const MOST_UNMOVED: f64 = 0.5;
 
-/// Between two attempts to write to a full disk.
-const FULL_DISK_WAIT: Duration = Duration::from_secs(5);
+/// Whether an error of saving goes away once there is room on the disk.
+fn wants_space(error: &anyhow::Error) -> bool {
+    let lines = || error.downcast_ref::<MetricsError>().is_some_and(|e| is_full(&e.source));
+    error.downcast_ref().is_some_and(CheckpointError::is_full) || lines()
+}
 
 /// Stops a step between micro-batches and layers when a signal came, and declines an update above the limit.
 struct Guard<'a> {
@@ -53,6 +58,10 @@ pub struct Loop<'r, 'a, 's> {
     /// What the verdict will be made of.
     pub facts: Facts,
     bad_steps: u64,
+    /// Whether the last step changed nothing: it was not finite, or a spike.
+    passed_over: bool,
+    /// Whether an evaluation that is not finite was told.
+    told_bad_eval: bool,
     /// What losses were like lately.
     pub losses: Losses,
     /// Answers on the way.
@@ -63,7 +72,8 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
     /// A loop that is about to begin or to go on.
     pub fn new(session: &'r mut Session<'a>, out: Outlets<'r, 's>, clock: Clock) -> Self {
         let (facts, losses, watched) = Default::default();
-        Loop { session, out, clock, facts, bad_steps: 0, losses, watched }
+        let (bad_steps, passed_over, told_bad_eval) = Default::default();
+        Loop { session, out, clock, facts, bad_steps, passed_over, told_bad_eval, losses, watched }
     }
 
     /// Runs to the end. What comes back says why it ended; checkpoints are saved.
@@ -93,6 +103,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             if stepped.overflows > 0 {
                 self.rescaled(stepped.overflows);
             }
+            self.passed_over = !matches!(stepped.outcome, Outcome::Updated(_));
             match stepped.outcome.clone() {
                 Outcome::Stopped => return self.interrupted(),
                 Outcome::NotFinite { report, .. } => self.bad_step(&report, &stepped)?,
@@ -123,6 +134,9 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
     fn catch_up(&mut self) -> anyhow::Result<Option<Reason>> {
         let (run, c) = (&self.session.run, &self.session.setup.config);
         if run.step > 0 && self.evaluates() && run.evaluated != run.step {
+            // As if the run had not been interrupted: a step that was passed over has no line.
+            let last = outcome::last_step(self.out.storage, self.out.folder)?;
+            self.passed_over = last != Some(self.session.run.step);
             let reason = self.after_step()?;
             if reason.is_none() {
                 self.answer_on_the_way()?;
@@ -246,7 +260,10 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         let save_every = c.save_every.unwrap_or(self.eval_every()).max(1);
         let patience = c.patience.unwrap_or(0);
         let watches_train = c.early_stop_on == EarlyStopOn::Train;
-        let mut save = self.session.finished() || step.is_multiple_of(save_every);
+        // After a step that was passed over there is nothing new to save, and the checkpoints that it would push out
+        // are those of the steps before.
+        let due = step.is_multiple_of(save_every) && !self.passed_over;
+        let mut save = self.session.finished() || due;
         let mut stop = false;
         if self.evaluates() {
             let mut scores = None;
@@ -287,6 +304,13 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
 
     fn note_eval(&mut self, scores: Scores, best: bool) -> anyhow::Result<()> {
         self.facts.last = Some(scores.loss);
+        if !scores.loss.is_finite() && !std::mem::replace(&mut self.told_bad_eval, true) {
+            self.warn(format!(
+                "step {}: the loss on the held-out rows is not a finite number, so this evaluation says nothing of \
+                 the model and counts as no better than those before it. Try a lower --lr, or look at these rows",
+                self.session.run.step
+            ))?;
+        }
         let eval = Eval {
             step: self.session.run.step,
             eval_loss: scores.loss,
@@ -306,7 +330,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         loop {
             match self.out.metrics.append(&line) {
                 Ok(()) => return Ok(()),
-                Err(e) if crate::storage::words::is_full(&e.source) => {
+                Err(e) if is_full(&e.source) => {
                     self.wait_for_space(&e.to_string())?;
                 }
                 Err(e) => return Err(e.into()),
@@ -324,18 +348,17 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             due: (c.loss_spike == LossSpike::Rewind).then_some(self.session.run.due_step),
         };
         self.session.model_is_unchanged()?;
-        self.out.metrics.sync()?;
         let saved = loop {
             let dir = self.out.folder.checkpoints();
             let elapsed = self.clock.elapsed_s();
-            match self.session.save(self.out.storage, &dir, &keep, elapsed) {
+            // The lines of its steps come first.
+            let saved = match self.out.metrics.sync() {
+                Ok(()) => self.session.save(self.out.storage, &dir, &keep, elapsed),
+                Err(e) => Err(e.into()),
+            };
+            match saved {
                 Ok(saved) => break saved,
-                Err(e)
-                    if e.downcast_ref::<CheckpointError>()
-                        .is_some_and(CheckpointError::is_full) =>
-                {
-                    self.wait_for_space(&e.to_string())?;
-                }
+                Err(e) if wants_space(&e) => self.wait_for_space(&e.to_string())?,
                 Err(e) => return Err(e),
             }
         };
@@ -351,23 +374,6 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             removed: saved.removed.iter().map(|p| path(p)).collect(),
         }))?;
         Ok(saved)
-    }
-
-    fn wait_for_space(&mut self, what: &str) -> anyhow::Result<()> {
-        let message = format!(
-            "{what}. The run waits and keeps everything in memory: free some space and it goes on by \
-             itself, or press Ctrl-C to stop it."
-        );
-        self.out.listener.event(&Event::Pause(Pause { waiting: true, message, asked: false }))?;
-        let until = Instant::now() + FULL_DISK_WAIT;
-        while Instant::now() < until {
-            if self.out.signals.stop_requested() {
-                anyhow::bail!("stopped while the disk was full; earlier checkpoints are untouched");
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let message = "Trying again.".to_string();
-        self.out.listener.event(&Event::Pause(Pause { waiting: false, message, asked: false }))
     }
 
     fn interrupted(&mut self) -> anyhow::Result<Reason> {

@@ -11,7 +11,7 @@ use super::go::Loop;
 use super::notices::notices;
 use super::on_the_way::Watched;
 use super::outlets::{Clock, Outlets};
-use super::recorded::{Resumed, record, run_file};
+use super::recorded::{Resumed, record, run_file, taken_up};
 use super::report::Listener;
 use super::saved::checkpoint_bytes;
 use super::session::Session;
@@ -21,7 +21,7 @@ use super::verdict::Facts;
 use super::{held_out, instead, judge, outcome, samples, time};
 use crate::bundled::cache_folder;
 use crate::data::day::today;
-use crate::run::checkpoint::{check_space, latest_good, set_aside_bad, sweep};
+use crate::run::checkpoint::{check_space, sweep};
 use crate::run::config::{Layers, Record, RunFile, Validation};
 use crate::run::control::Control;
 use crate::run::ending::Ending;
@@ -117,6 +117,7 @@ pub fn train_on(
     session.forecast = Some(plan);
     session.made_from = record.model.iter().map(|file| file.sha256.clone()).collect();
     session.begin()?;
+    session.model_is_as_recorded()?;
     start_or_go_on(&mut session, &folder, old, record, storage, listener, signals)
 }
 
@@ -180,20 +181,9 @@ fn start_or_go_on(
     listener: &mut dyn Listener,
     signals: &Signals,
 ) -> anyhow::Result<Ended> {
-    let checkpoints = folder.checkpoints();
-    sweep(storage, &checkpoints)?;
-    let mut elapsed = 0.0;
     let resumes = old.is_some();
-    if resumes {
-        let search = latest_good(storage, &checkpoints)?;
-        for bad in &search.bad {
-            listener.event(&Event::Warning(Warning { message: bad.to_string() }))?;
-        }
-        set_aside_bad(storage, &checkpoints, &search.bad)?;
-        if let Some(found) = &search.found {
-            elapsed = session.restore(storage, found)?;
-        }
-    }
+    let elapsed = if resumes { taken_up(session, folder, storage, listener)? } else { 0.0 };
+    sweep(storage, &folder.checkpoints())?;
     let step = session.run.step;
     let control = Control::watch(folder.path(), signals);
     listener.event(&Event::Start(Start {

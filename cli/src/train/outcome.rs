@@ -54,6 +54,15 @@ pub fn step_losses(storage: &dyn Storage, folder: &RunFolder) -> anyhow::Result<
         .collect())
 }
 
+/// The last step that changed something, from the metrics of a run that goes on.
+pub fn last_step(storage: &dyn Storage, folder: &RunFolder) -> anyhow::Result<Option<u64>> {
+    let lines = metrics::read(storage, &folder.metrics())?.lines;
+    Ok(lines.iter().rev().find_map(|line| match line {
+        Line::Step(step) => Some(step.step),
+        Line::Eval(_) | Line::Rewind(_) => None,
+    }))
+}
+
 /// Answers of the model before training: made at the start, read back when a run goes on (full training
 /// has changed the model by then).
 pub fn base_answers(
@@ -109,15 +118,13 @@ pub fn finish(
     file: &RunFile,
     elapsed_s: f64,
 ) -> anyhow::Result<Ended> {
-    let best = session.run.best_score.is_finite().then_some(session.run.best_step);
+    let mut best = session.run.best_score.is_finite().then_some(session.run.best_step);
     let path = out.folder.path().to_path_buf();
     let (mut list, mut judged, mut verdict) = (Vec::new(), None, None);
     if reason != Reason::Interrupted {
+        learned_something(session)?;
         let last = session.run.step;
-        if let Some(step) = best.filter(|&step| step != last) {
-            let found = find_step(out.storage, &out.folder.checkpoints(), step)?;
-            session.restore_weights(out.storage, &found)?;
-        }
+        best = best_back(session, &mut out, best, &mut facts)?;
         let signals = out.signals;
         let tuned =
             samples::answers(session, &before.prompts, false, &|| !signals.stop_requested())?;
@@ -152,8 +159,9 @@ pub fn finish(
         out.listener.event(&Event::Verdict(Verdict { message: message.clone(), details }))?;
         verdict = Some(message);
     }
-    let file = &with_rewinds(session, &out, file)?;
-    write_report(session, &out, file, &list, judged.as_ref(), verdict.as_deref())?;
+    let said = (list.as_slice(), judged.as_ref(), verdict.as_deref());
+    let reported = write_report(session, &out, file, best, said);
+    unless_stopped(reason, reported, &mut out)?;
     let done = Done {
         reason,
         step: session.run.step,
@@ -166,9 +174,69 @@ pub fn finish(
     let peak_memory_bytes = super::forecast::peak_bytes();
     let (version, done_as) = (ENDING_VERSION, done.clone());
     let ending = Ending { version, done: done_as, plan, verdict, judged, peak_memory_bytes };
-    ending.write(out.storage, &out.folder.ending())?;
+    unless_stopped(reason, ending.write(out.storage, &out.folder.ending()), &mut out)?;
     out.listener.event(&Event::Done(done))?;
     Ok(Ended { reason, folder: path })
+}
+
+/// An adapter or model that is what it was at the start is no result.
+fn learned_something(session: &Session<'_>) -> anyhow::Result<()> {
+    let run = &session.run;
+    anyhow::ensure!(
+        run.step == 0 || run.skipped < run.step,
+        "the run has no result, so none was written: of its {} steps none had finite numbers, so all of them were \
+         passed over and nothing was learned. The warnings name rows and places; try a lower --lr in a new run, or \
+         look at the rows named and at the model.",
+        run.step
+    );
+    Ok(())
+}
+
+/// Takes the best state back, and returns its step. If its checkpoint cannot be used, the last state is the result,
+/// and what is known of the best one is replaced by what is known of that one.
+fn best_back(
+    session: &mut Session<'_>,
+    out: &mut Outlets<'_, '_>,
+    best: Option<u64>,
+    facts: &mut Facts,
+) -> anyhow::Result<Option<u64>> {
+    let last = session.run.step;
+    let Some(step) = best.filter(|&step| step != last) else { return Ok(best) };
+    let error = match find_step(out.storage, &out.folder.checkpoints(), step) {
+        Ok(found) => {
+            session.restore_weights(out.storage, &found)?;
+            return Ok(best);
+        }
+        Err(error) => error,
+    };
+    let message = format!(
+        "the best state, of step {step}, cannot be taken back, so the result is the last state, of step {last}: \
+         {error}. Put that checkpoint back from a copy, and --resume writes the best state after all."
+    );
+    out.listener.event(&Event::Warning(Warning { message }))?;
+    let lines = metrics::read(out.storage, &out.folder.metrics())?.lines;
+    facts.last = lines.iter().rev().find_map(|line| match line {
+        Line::Eval(eval) if eval.step == last => Some(eval.eval_loss),
+        _ => None,
+    });
+    facts.best = facts.last.filter(|loss| loss.is_finite());
+    (facts.best_step, facts.lost_best) = (last, Some(step));
+    Ok(Some(last))
+}
+
+/// A run that was stopped has saved its state, and its exit code says so: what cannot be written after that is told.
+fn unless_stopped(
+    reason: Reason,
+    written: anyhow::Result<()>,
+    out: &mut Outlets<'_, '_>,
+) -> anyhow::Result<()> {
+    match written {
+        Err(error) if reason == Reason::Interrupted => {
+            let message = format!("{error:#}. The run's state is saved, and --resume goes on.");
+            out.listener.event(&Event::Warning(Warning { message }))
+        }
+        other => other,
+    }
 }
 
 /// The tuned model beside the model before; `None` if a signal came, or nothing is judged.
@@ -210,12 +278,18 @@ fn write_report(
     session: &Session<'_>,
     out: &Outlets<'_, '_>,
     file: &RunFile,
-    samples: &[Sample],
-    judged: Option<&Judged>,
-    verdict: Option<&str>,
+    best: Option<u64>,
+    (samples, judged, verdict): (&[Sample], Option<&Judged>, Option<&str>),
 ) -> anyhow::Result<()> {
+    let file = &with_rewinds(session, out, file)?;
     let Some(plan) = &session.forecast else { return Ok(()) };
-    let metrics = metrics::read(out.storage, &out.folder.metrics())?.lines;
+    let mut metrics = metrics::read(out.storage, &out.folder.metrics())?.lines;
+    for line in &mut metrics {
+        // The best point of the curve is that of the state that was kept, or there is none.
+        if let Line::Eval(eval) = line {
+            eval.best &= Some(eval.step) == best;
+        }
+    }
     if session.setup.config.tensorboard {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
         let file = out.folder.path().join("events.out.tfevents.paddock");

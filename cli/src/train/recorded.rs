@@ -6,14 +6,18 @@ use anyhow::Context;
 
 use super::instead;
 use super::launch::Launch;
+use super::report::Listener;
 use super::session::Session;
 use super::setup::Setup;
 use crate::error::bad_input;
 use crate::open::joined;
+use crate::run::checkpoint::{BadCheckpoint, latest_good, set_aside_bad};
 use crate::run::config::diff::{compare, permit};
 use crate::run::config::{
     Continuation, Layers, Record, RecordedFile, RunConfig, RunFile, Versions,
 };
+use crate::run::ending::{ENDING, Ending};
+use crate::run::events::{Event, Warning};
 use crate::run::fingerprint::{Fingerprinter, Trust, compare_named, compare_recorded};
 use crate::run::folder::RunFolder;
 use crate::storage::Storage;
@@ -91,6 +95,52 @@ impl Resumed {
             changed.join("; ")
         )))
     }
+}
+
+/// Takes a run up at its newest good checkpoint, and returns the seconds of training until then. One that was killed
+/// before its first checkpoint begins anew.
+///
+/// # Errors
+/// If no checkpoint can be used of a run that had saved some: nothing has been touched then.
+pub(super) fn taken_up(
+    session: &mut Session<'_>,
+    folder: &RunFolder,
+    storage: &dyn Storage,
+    listener: &mut dyn Listener,
+) -> anyhow::Result<f64> {
+    let checkpoints = folder.checkpoints();
+    let search = latest_good(storage, &checkpoints)?;
+    let Some(found) = &search.found else {
+        may_begin_anew(folder, storage, &search.bad)?;
+        return Ok(0.0);
+    };
+    for bad in &search.bad {
+        listener.event(&Event::Warning(Warning { message: bad.to_string() }))?;
+    }
+    set_aside_bad(storage, &checkpoints, &search.bad)?;
+    session.restore(storage, found)
+}
+
+/// A run without a checkpoint begins at step 0, which costs nothing only if it has never saved anything.
+fn may_begin_anew(
+    folder: &RunFolder,
+    storage: &dyn Storage,
+    bad: &[BadCheckpoint],
+) -> anyhow::Result<()> {
+    let saved = Ending::read(storage, folder.path()).map_or(0, |ending| ending.done.step);
+    let result = [folder.adapter(), folder.model()].into_iter().find(|path| path.exists());
+    let why = match (bad, saved, result) {
+        ([], 0, None) => return Ok(()),
+        ([], 0, Some(path)) => format!("there is none, although the run wrote {}", path.display()),
+        ([], step, _) => format!("there is none, although {ENDING} says that it saved step {step}"),
+        (bad, ..) => bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+    };
+    Err(bad_input(format!(
+        "{}: the run cannot go on, because no checkpoint of it can be used: {why}. It would begin again at step 0 and \
+         replace what it has made, so nothing was changed. Put its checkpoints back from a copy, or train anew into \
+         another folder with --out.",
+        folder.checkpoints().display()
+    )))
 }
 
 /// What the run is made from: versions, fingerprints of model and data, the template's hash.

@@ -72,7 +72,8 @@ impl Session<'_> {
         let params = self.model.params.items.clone();
         let list = tensors(&params, &[("m.", Region::Moments, 0), ("v.", Region::Moments, half)]);
         self.upload(storage, found, OPTIMIZER, &list)?;
-        self.run = Run::from_bytes(&found.read(storage, STATE)?)?;
+        self.run = Run::from_bytes(&found.read(storage, STATE)?)
+            .with_context(|| format!("{STATE} of {}", found.path.display()))?;
         let elapsed = found.manifest.info.get("elapsed_s").and_then(|x| x.as_f64());
         Ok(elapsed.unwrap_or(0.0))
     }

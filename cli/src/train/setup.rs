@@ -305,16 +305,20 @@ fn divide(tokens: &Tokens, chosen: &Validation, seed: u64) -> anyhow::Result<(Ro
     };
     let min_rows =
         if matches!(chosen, Validation::Rows(_)) { 0 } else { LEAST_VALIDATION.min(rows / 5) };
-    // What stands before other rows as a worked example is never judged by.
+    // What stands before other rows as a worked example is never judged by, nor is a row that is equal to it.
     let exemplars: HashSet<u64> = tokens.report.exemplar_rows.iter().copied().collect();
-    let free: Vec<usize> =
-        (0..rows).filter(|i| !exemplars.contains(&store.facts(*i).row)).collect();
+    let (shown, free): (Vec<usize>, Vec<usize>) =
+        (0..rows).partition(|i| exemplars.contains(&store.facts(*i).row));
     let with_shots = tokens.report.few_shot > 0;
     let key = |i: &usize| match store.facts(*i) {
         // Worked examples differ before rows that are equal.
         facts if with_shots => row_key(&facts),
         facts => facts.key,
     };
+    let shown: HashSet<u128> = shown.iter().map(key).collect();
+    let apart: Vec<usize> = free.iter().copied().filter(|i| !shown.contains(&key(i))).collect();
+    // A text that most rows share, as a system prompt is, makes none of them equal.
+    let free = if apart.len() * 2 >= free.len() { apart } else { free };
     let keys: Vec<u128> = free.iter().map(key).collect();
     let share = (share * rows as f64 / free.len().max(1) as f64).min(0.5);
     let sides = split(&keys, &SplitOptions { share, min_rows, seed });

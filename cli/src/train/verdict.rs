@@ -11,6 +11,8 @@ pub struct Facts {
     pub best: Option<f64>,
     /// The step that reached it.
     pub best_step: u64,
+    /// The step whose state was better, and could not be taken back.
+    pub lost_best: Option<u64>,
     /// The last validation loss.
     pub last: Option<f64>,
     /// First and last mean training loss.
@@ -51,7 +53,7 @@ pub fn words(facts: &Facts) -> String {
         0 => "held-out rows".to_string(),
         rows => format!("{rows} held-out rows"),
     };
-    let mut text = match (facts.before, facts.best) {
+    let mut text = match (facts.before.filter(|loss| loss.is_finite()), facts.best) {
         (Some(before), Some(best)) if best < before * 0.995 => {
             let percent = 100.0 * (1.0 - best / before);
             format!(
@@ -63,14 +65,15 @@ pub fn words(facts: &Facts) -> String {
             "The model hardly learned: its loss on the {held_out}, which it had not seen, was {before:.3} \
              and is {best:.3}. More rows, more passes over them (--epochs) or larger steps (--lr) may help."
         ),
-        _ => match facts.train {
-            Some((first, last)) => format!(
-                "The loss on the training rows went from {first:.3} to {last:.3}. No rows were held out, \
-                 so this does not say how the model does on new ones."
-            ),
-            None => "Nothing was measured.".to_string(),
-        },
+        _ => trained(facts, &held_out),
     };
+    if let Some(step) = facts.lost_best {
+        text.push_str(&format!(
+            " The best state, of step {step}, could not be taken back from its checkpoint, so the result is the last \
+             state, of step {}.",
+            facts.best_step
+        ));
+    }
     let by_heart = facts.best.zip(facts.last).filter(|(best, last)| *last > best * 1.02);
     if let Some((_, last)) = by_heart {
         text.push_str(&format!(
@@ -100,6 +103,19 @@ pub fn words(facts: &Facts) -> String {
         ));
     }
     text
+}
+
+/// What is known where the losses on held-out rows are not.
+fn trained(facts: &Facts, held_out: &str) -> String {
+    let Some((first, last)) = facts.train else { return "Nothing was measured.".to_string() };
+    let why = match facts.rows.1 {
+        0 => "No rows were held out".to_string(),
+        _ => format!("The losses on the {held_out} before and after are not both finite numbers"),
+    };
+    format!(
+        "The loss on the training rows went from {first:.3} to {last:.3}. {why}, so this does not say how the model \
+         does on new ones."
+    )
 }
 
 /// What to try where rows were few or answers are what they were.
@@ -163,7 +179,27 @@ mod tests {
         assert!(!words(&flat).contains("few"), "nothing is known of the rows");
         let blind = Facts { train: Some((3.0, 1.0)), ..Facts::default() };
         assert!(words(&blind).contains("No rows were held out"));
+        let lost = Facts { lost_best: Some(8), best_step: 12, ..flat };
+        let text = words(&lost);
+        assert!(text.contains("step 8, could not be taken back"), "{text}");
+        assert!(text.contains("the last state, of step 12"), "{text}");
     }
+
+    #[test]
+    fn f62_a_loss_that_is_not_finite_is_not_said_to_be_of_no_rows() {
+        let bad = Facts {
+            before: Some(f64::NAN),
+            train: Some((3.0, 1.0)),
+            rows: (400, 8),
+            ..Facts::default()
+        };
+        for best in [None, Some(2.0)] {
+            let text = words(&Facts { best, ..bad });
+            assert!(text.contains("the 8 held-out rows before and after are not both"), "{text}");
+            assert!(!text.contains("No rows") && !text.contains("NaN"), "{text}");
+        }
+    }
+
     #[test]
     fn few_rows_and_unchanged_answers_get_advice() {
         let learned = Facts {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::bad_input;
 use crate::eval::rank::LengthNorm;
 use crate::eval::templates::named;
-use crate::study::spec::{DECIDED_HERE, Rows, STUDY_VERSION, StudyKind};
+use crate::study::spec::{DECIDED_HERE, Rows, STUDY_VERSION, StudyKind, check_settings};
 
 /// A study of transfer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,6 +205,6 @@ impl Transfer {
         if let Some(key) = decided.find(|key| self.settings.contains_key(**key)) {
             return fail(format!("settings.{key} is decided by the study; leave it out"));
         }
-        Ok(())
+        check_settings(&self.settings).or_else(fail)
     }
 }

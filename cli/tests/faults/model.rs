@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use paddock_cli::model::ModelFolder;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
@@ -246,6 +247,20 @@ fn f16_a_file_changed_under_its_map_is_named_and_nothing_of_it_is_saved() {
     let (_, err) =
         desk.run("train --resume --out run --max-steps 12 --warmup-steps 3 --allow-changes", 0);
     assert!(err.contains("Going on from step"), "{err}");
+}
+
+#[test]
+fn f16_a_model_that_is_written_into_after_it_was_opened_is_named() {
+    let desk = desk();
+    let folder = ModelFolder::open(&desk.path("model")).expect("a model");
+    folder.check_untouched().expect("as it was");
+    // The same bytes again: whether others were there meanwhile, nobody knows.
+    let file = std::fs::File::options().append(true).open(desk.path(WEIGHTS)).expect("weights");
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(9)).expect("written");
+    let error = folder.check_untouched().expect_err("a change").to_string();
+    for word in ["model.safetensors was changed by another program", "not kept", "start again"] {
+        assert!(error.contains(word), "{error}");
+    }
 }
 
 #[cfg(unix)]

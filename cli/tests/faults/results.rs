@@ -236,6 +236,29 @@ fn f15_an_export_that_fails_half_way_leaves_nothing() {
 }
 
 #[test]
+fn f62_a_run_without_a_single_update_has_no_result() {
+    let desk = desk();
+    // Finite weights whose products are not.
+    change_weights(&desk, |tensors| {
+        let up = tensor(tensors, "model.layers.1.mlp.up_proj.weight");
+        up.bytes = vec![3e38f32; 24 * 16].iter().flat_map(|x| x.to_le_bytes()).collect();
+    });
+    let first = format!("{TRAIN} --max-steps 2 --set samples=0 --out run");
+    for (command, told) in [(first.as_str(), 1), ("train --resume --out run", 0)] {
+        let (_, err) = desk.run(command, 1);
+        for words in ["of its 2 steps none had finite numbers", "nothing was learned", "--lr"] {
+            assert!(err.contains(words), "{command}: expected {words:?} in\n{err}");
+        }
+        // Two evaluations were made, before the first step and after the last.
+        let evaluation = "the loss on the held-out rows is not a finite number";
+        assert_eq!(err.matches(evaluation).count(), told, "{command}: {err}");
+        for name in ["run/adapter", "run/ending.json"] {
+            assert!(!desk.path(name).exists(), "{command}: {name} is there");
+        }
+    }
+}
+
+#[test]
 fn f68_an_adapter_with_a_number_that_is_not_finite_is_named_and_not_used() {
     let desk = desk();
     desk.run(&format!("{TRAIN} --max-steps 1 --out run"), 0);

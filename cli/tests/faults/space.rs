@@ -15,31 +15,54 @@ use paddock_tests::desk::Desk;
 
 use crate::desk;
 
-/// The real file system, on which files of checkpoints cannot be created for a while.
+/// The real file system, on which some files cannot be created for a while.
 struct Failing {
+    /// The part of their paths by which they are known.
+    part: &'static str,
     /// Files that may still be created before it begins.
     good: AtomicI64,
     /// Files that then fail.
     bad: AtomicI64,
     kind: io::ErrorKind,
     free: u64,
+    /// Whether the lines of metrics never reach the disk.
+    no_lines: bool,
 }
 
 impl Failing {
+    /// Fails with files of checkpoints.
     fn new(good: i64, bad: i64, kind: io::ErrorKind) -> Failing {
-        Failing { good: good.into(), bad: bad.into(), kind, free: 1 << 40 }
+        let (part, free, no_lines) = ("checkpoints", 1 << 40, false);
+        Failing { part, good: good.into(), bad: bad.into(), kind, free, no_lines }
+    }
+}
+
+/// A file that is written and cannot be synced.
+struct Unsynced(Box<dyn WriteFile>, io::ErrorKind);
+
+impl WriteFile for Unsynced {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
+    }
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.reserve(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        Err(self.1.into())
     }
 }
 
 impl Storage for Failing {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        if path.components().any(|part| part.as_os_str() == "checkpoints")
+        if path.components().any(|part| part.as_os_str() == self.part)
             && self.good.fetch_sub(1, Ordering::SeqCst) <= 0
             && self.bad.fetch_sub(1, Ordering::SeqCst) > 0
         {
             return Err(self.kind.into());
         }
-        RealStorage.create(path)
+        let file = RealStorage.create(path)?;
+        let lines = self.no_lines && path.ends_with("metrics.jsonl");
+        Ok(if lines { Box::new(Unsynced(file, self.kind)) } else { file })
     }
     fn append(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         RealStorage.append(path)
@@ -82,11 +105,14 @@ impl Storage for Failing {
     }
 }
 
-/// Keeps what it hears, and may ask for a stop at the first pause.
+/// Keeps what it hears, and may ask for a stop at the first pause or after a step.
+#[derive(Default)]
 struct Ear {
     pauses: Vec<String>,
+    warnings: Vec<String>,
     saved: Vec<u64>,
     impatient: Option<Signals>,
+    stops_after: Option<(u64, Signals)>,
 }
 
 impl Listener for Ear {
@@ -97,6 +123,11 @@ impl Listener for Ear {
                 self.impatient.iter().for_each(Signals::request_stop);
             }
             Event::Checkpoint(saved) => self.saved.push(saved.step),
+            Event::Warning(warning) => self.warnings.push(warning.message.clone()),
+            Event::Step(made) => {
+                let now = self.stops_after.iter().filter(|(step, _)| *step == made.step);
+                now.for_each(|(_, signals)| signals.request_stop());
+            }
             _ => {}
         }
         Ok(())
@@ -105,8 +136,22 @@ impl Listener for Ear {
     fn busy(&mut self, _: &str) {}
 }
 
-/// A run of eight steps with four checkpoints on a storage.
+/// A run of eight steps with four checkpoints on a storage; it may stop at the first pause.
 fn train(desk: &Desk, out: &str, storage: &Failing, stops: bool) -> (anyhow::Result<Ended>, Ear) {
+    let signals = Signals::default();
+    let mut ear = Ear { impatient: stops.then(|| signals.clone()), ..Ear::default() };
+    let ended = heard(desk, out, storage, &mut ear, &signals);
+    (ended, ear)
+}
+
+/// The same, told to this ear.
+fn heard(
+    desk: &Desk,
+    out: &str,
+    storage: &Failing,
+    ear: &mut Ear,
+    signals: &Signals,
+) -> anyhow::Result<Ended> {
     let path = |name: &str| desk.path(name).display().to_string();
     let flags = [
         ("model", path("model")),
@@ -121,12 +166,7 @@ fn train(desk: &Desk, out: &str, storage: &Failing, stops: bool) -> (anyhow::Res
         ("token_cache", "false".into()),
     ];
     let flags = flags.map(|(key, text)| (key.to_string(), text)).to_vec();
-    let launch = Launch { flags, ..Launch::default() };
-    let signals = Signals::default();
-    let impatient = stops.then(|| signals.clone());
-    let mut ear = Ear { pauses: Vec::new(), saved: Vec::new(), impatient };
-    let ended = train_on(&launch, &mut ear, &signals, storage);
-    (ended, ear)
+    train_on(&Launch { flags, ..Launch::default() }, ear, signals, storage)
 }
 
 fn newest(desk: &Desk, out: &str) -> Option<u64> {
@@ -173,6 +213,47 @@ fn f36_a_stop_while_the_disk_is_full_leaves_earlier_checkpoints() {
     assert_eq!(ear.saved, [2, 4]);
     assert_eq!(newest(&desk, "run"), Some(4));
     desk.run("train --resume --out run", 0);
+}
+
+#[test]
+fn f36_lines_without_room_make_the_run_wait_as_a_checkpoint_does() {
+    let desk = desk();
+    let full = Failing { no_lines: true, ..Failing::new(1000, 0, io::ErrorKind::StorageFull) };
+    let (ended, ear) = train(&desk, "run", &full, true);
+    let error = ended.expect_err("it was stopped");
+    assert!(!is_interruption(&error) && exit_code(&error) == 1);
+    assert!(error.to_string().contains("while the disk was full"), "{error:#}");
+    for word in ["metrics.jsonl: the disk is full", "waits", "Ctrl-C"] {
+        assert!(ear.pauses[0].contains(word), "expected {word:?} in {:?}", ear.pauses);
+    }
+    assert_eq!((ear.saved.len(), newest(&desk, "run")), (0, None));
+    desk.run("train --resume --out run", 0);
+    assert_eq!(newest(&desk, "run"), Some(8));
+}
+
+#[test]
+fn f36_a_report_without_room_makes_no_failure_of_a_run_that_was_stopped_and_has_saved() {
+    let desk = desk();
+    let full = Failing::new(0, 1000, io::ErrorKind::StorageFull);
+    let full = Failing { part: ".tmp-report.html", ..full };
+    let signals = Signals::default();
+    let mut ear = Ear { stops_after: Some((3, signals.clone())), ..Ear::default() };
+    let ended = heard(&desk, "run", &full, &mut ear, &signals);
+    assert_eq!(ended.expect("it has saved").reason, Reason::Interrupted);
+    let told = ear.warnings.iter().find(|warning| warning.contains("report.html"));
+    let told = told.expect("a warning");
+    for word in ["the disk is full", "The run's state is saved", "--resume goes on"] {
+        assert!(told.contains(word), "expected {word:?} in {told}");
+    }
+    assert_eq!(newest(&desk, "run"), Some(3));
+    let ending = String::from_utf8(desk.bytes("run/ending.json")).expect("text");
+    assert!(ending.contains("\"interrupted\"") && !desk.path("run/report.html").exists());
+    // At the end of a run it is a failure, in words.
+    let ended = heard(&desk, "other", &full, &mut Ear::default(), &Signals::default());
+    let error = format!("{:#}", ended.expect_err("there is no report"));
+    assert!(error.contains("report.html: the disk is full"), "{error}");
+    desk.run("train --resume --out run", 0);
+    assert!(desk.path("run/report.html").is_file());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! was stopped there and goes on ends like one that was not.
 
 use paddock_cli::run::checkpoint::latest_good;
+use paddock_cli::run::control::{CONTROL, Wish, ask};
 use paddock_cli::run::events::{Event, Reason};
 use paddock_cli::run::signals::Signals;
 use paddock_cli::storage::RealStorage;
@@ -139,4 +140,26 @@ fn f57_a_run_whose_patience_had_run_out_makes_no_more_steps() {
     assert_eq!(run(&desk, "cut", false, &more, at).reason, Reason::Interrupted);
     assert_eq!(run(&desk, "cut", true, &[], |_| false).reason, Reason::EarlyStop);
     assert!(outcome(&desk, "cut") == expected, "{} steps", steps("cut"));
+}
+
+#[test]
+fn f47_a_stop_that_is_asked_for_while_a_run_loads_is_heeded() {
+    let desk = desk();
+    let more = [("lr", "0.01")];
+    assert_eq!(run(&desk, "whole", false, &more, |_| false).reason, Reason::Finished);
+    let at = |event: &Event| matches!(event, Event::Checkpoint(saved) if saved.step == 2);
+    assert_eq!(run(&desk, "cut", false, &more, at).reason, Reason::Interrupted);
+    // The plan is told once rows and model have been read, and before the run is taken up.
+    let asks = |event: &Event| {
+        if matches!(event, Event::Plan(_)) {
+            ask(&desk.path("cut"), Wish::Stop).expect("written");
+        }
+        false
+    };
+    assert_eq!(run(&desk, "cut", true, &[], asks).reason, Reason::Interrupted);
+    let steps = metrics(&desk, "cut").into_iter().filter(|line| line["kind"] == "step").count();
+    assert_eq!(steps, 2, "it made steps although it was asked to stop");
+    assert!(!desk.path("cut").join(CONTROL).exists());
+    assert_eq!(run(&desk, "cut", true, &[], |_| false).reason, Reason::Finished);
+    assert!(outcome(&desk, "cut") == outcome(&desk, "whole"));
 }

@@ -197,3 +197,24 @@ fn a_conversation_is_kept_where_the_template_knows_turns() {
         assert_eq!(last(row).expect("a turn")["content"], heard.trim());
     }
 }
+
+#[test]
+fn f15_answers_are_not_written_over_what_is_read_or_into_another_file() {
+    let desk = desk();
+    let before = desk.bytes("rows.json");
+    assert!(!before.contains(&b'\n'), "all in one line");
+    std::fs::write(desk.path("other.json"), &before).expect("a file");
+    let ask = "generate --model model --template conversation --limit 1 --data rows.json --out";
+    let (_, err) = desk.run(&format!("{ask} ./rows.json"), 2);
+    assert!(
+        err.contains("rows.json is one of the files that are read; name another file"),
+        "{err}"
+    );
+    assert_eq!(desk.bytes("rows.json"), before);
+    let (_, err) = desk.run(&format!("{ask} other.json"), 2);
+    assert!(
+        err.contains("other.json exists, and its line 1 is no answer of this command"),
+        "{err}"
+    );
+    assert_eq!(desk.bytes("other.json"), before);
+}

@@ -86,6 +86,14 @@ fn f28_tables_follow_rfc_4180_and_name_their_columns() {
     write(&desk, "ragged.csv", table + "a,b,c\r\nd\r\n");
     let words = ["2 rows cannot be used", "has 3 fields, the header has 2", "(line 4"];
     refuses(&desk, &plan("ragged.csv"), &words);
+    let open = "instruction,output\n\"5\"\" disk\",\"a \"\"good\"\" one\"\n".to_string();
+    write(&desk, "open.csv", open.clone() + "the 5\" disk,good\nwhat,\"is\nit,it\n");
+    let words = ["row 2 (line 4", "has a quote that is never closed"];
+    refuses(&desk, &plan("open.csv"), &words);
+    write(&desk, "shut.csv", open.replace("good\"\"", "good\"\"\"\"") + "what,\"is \"\"it\"\"\"");
+    desk.run(&plan("shut.csv"), 0);
+    write(&desk, "head.csv", "instruction,\"output\nwhat,it\n");
+    refuses(&desk, &plan("head.csv"), &["has a header with a quote that is never closed"]);
     write(&desk, "semicolons.csv", "frage;antwort\nwas;das\n");
     let words =
         ["fields are separated by ';'", "--columns prompt=NAME", "columns here: frage, antwort"];
@@ -207,6 +215,26 @@ fn f31_test_rows_that_are_trained_on_are_left_out() {
 }
 
 #[test]
+fn f27_broken_test_rows_are_told_or_left_out_and_counted() {
+    let desk = desk();
+    let good: String = (0..4).map(|n| row(&format!("say what day {n} is"), "it")).collect();
+    let long = row("say what day it is", &"what ".repeat(200));
+    write(&desk, "test.jsonl", format!("{good}{{\"instruction\": \n{long}"));
+    let with = |test: &str| format!("{} --validation none --test {test}", plan("rows.json"));
+    let words = ["1 row cannot be used", "row 4 (line 5", "broken JSON", "--skip-bad"];
+    refuses(&desk, &with("test.jsonl"), &words);
+    let (_, err) = desk.run(&with("test.jsonl --skip-bad true"), 0);
+    let words = "test.jsonl: rows that are not asked: 1 unreadable; 1 too long (rows 5)";
+    assert!(err.contains(words), "{err}");
+    // What ends the file early is never passed over.
+    let many: String = (0..3000).map(|n| row(&format!("say what day {n} is"), "it")).collect();
+    let packed = gzip(many.as_bytes());
+    write(&desk, "test.jsonl.gz", &packed[..packed.len() - 100]);
+    let words = ["test.jsonl.gz", "reading stopped"];
+    refuses(&desk, &with("test.jsonl.gz --skip-bad true"), &words);
+}
+
+#[test]
 fn f31_a_mixture_is_told_from_its_validation_file_by_text() {
     let desk = desk();
     // Rows that are trained on in other words than those they would be judged by.
@@ -247,10 +275,20 @@ fn f32_long_rows_follow_the_stated_policy() {
     let text = row("what is it", "it is").repeat(40) + &row(&long, "it") + &row("what", &long);
     write(&desk, "long.jsonl", text);
     let with = |policy: &str| format!("{} --over-length {policy}", plan("long.jsonl"));
-    let (out, _) = desk.run(&with("drop"), 0);
+    let (out, err) = desk.run(&with("drop"), 0);
     assert!(out.contains("2 rows left out: too long"), "{out}");
-    let (out, _) = desk.run(&with("cut_prompt"), 0);
+    let words = "2 rows are left out, because they are longer than 96 tokens; this model takes";
+    assert!(err.contains(words), "{err}");
+    let (out, err) = desk.run(&with("cut_prompt"), 0);
     assert!(out.contains("1 rows left out: whose answer alone is too long"), "{out}");
+    let words = "1 rows are left out and the prompts of 1 are cut at their beginning";
+    assert!(err.contains(words), "{err}");
+    // The limit is named with the setting that it comes from.
+    for flag in ["--max-seq-len", "--micro-batch-tokens"] {
+        let (_, err) = desk.run(&format!("{} {flag} 80", with("drop")), 0);
+        let words = format!("longer than 80 tokens; a larger {flag} would keep them whole");
+        assert!(err.contains(&words), "{err}");
+    }
     refuses(&desk, &with("refuse"), &["row 40 has", "more than the limit of 96", "--over-length"]);
 }
 

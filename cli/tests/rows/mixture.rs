@@ -1,7 +1,10 @@
 //! A mixture of many sets with many templates, straight from RUN.toml; and the token cache behind it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use paddock_datasets::fewshot::Choice;
+use paddock_datasets::shots::{Gather, Shots};
 use paddock_tests::desk::Desk;
 use serde_json::{Value, json};
 
@@ -208,6 +211,34 @@ fn worked_examples_stand_before_rows_and_labels_are_defined() {
         desk.run(&format!("{render} --json").replace("--shots-rate 1", "--shots-rate 0.5"), 0);
     let with = half.lines().filter(|line| line.contains("The labels are")).count();
     assert!((15..45).contains(&with), "{with} of 60");
+}
+
+#[test]
+fn f31_twins_of_worked_examples_are_not_held_out() {
+    let desk = desk();
+    // Each text stands in two rows.
+    let row = |n: usize| {
+        let text = format!("the sky of day {} is blue and the night is cold", n / 2);
+        format!("{}\n", json!({"instruction": text, "output": "blue"}))
+    };
+    std::fs::write(desk.path("twice.jsonl"), (0..120).map(row).collect::<String>())
+        .expect("a file");
+    desk.run(
+        "train --lora-rank 4 --model model --max-steps 2 --samples 0 --shots 1 --seed 5 --data twice.jsonl \
+         --template prompt --columns prompt=instruction --columns answer=output --validation 0.4 --out run",
+        0,
+    );
+    let found: Value = serde_json::from_slice(&desk.bytes("run/held_out.json")).expect("JSON");
+    let held: Vec<u64> =
+        found["rows"].as_array().expect("rows").iter().filter_map(Value::as_u64).collect();
+    let (choice, labels) = (Choice::Balanced, BTreeMap::new());
+    let gather = Gather::new(&Shots { k: 1, choice, rate: 1.0, seed: 5, labels });
+    let examples = (0..120).filter(|row| gather.wants(*row)).count();
+    assert!((10..60).contains(&examples) && held.len() > 20, "{examples}, {held:?}");
+    for row in held {
+        assert!(!gather.wants(row), "row {row} is an example");
+        assert!(!gather.wants(row ^ 1), "row {row} has the text of an example");
+    }
 }
 
 #[test]

@@ -66,3 +66,15 @@ fn a_shape_is_enough_for_memory_and_what_would_make_it_fit_is_named() {
         assert!(err.contains(words), "{err}");
     }
 }
+
+#[test]
+fn it_is_said_where_the_trained_model_is_written_with_fewer_digits() {
+    let desk = desk();
+    let said = |flags: &str| -> bool {
+        let (_, err) = desk.run(&format!("plan --no-probe --data rows.json {flags}"), 0);
+        err.contains("model/ is written in bfloat16 as the model's own files are")
+    };
+    assert!(said("--method full --model bundled:tiny"));
+    assert!(!said("--method lora --model bundled:tiny"));
+    assert!(!said("--method full --model model"));
+}

@@ -160,7 +160,8 @@ impl Run {
                 LossScale { factor: f64::from_bits(word(10)?), good: word(11)? }
             }
             (1..=VERSION, _) => return Err(Error::State { what: "wrong length" }),
-            _ => return Err(Error::State { what: "another version's state" }),
+            (0, _) => return Err(Error::State { what: "it names no version" }),
+            (found, _) => return Err(Error::StateVersion { found, newest: VERSION }),
         };
         let (step, recent_loss) = (word(1)?, (f64::from_bits(word(8)?), word(9)?));
         // An earlier version's: an evaluation leaves no recent losses.
@@ -248,5 +249,67 @@ mod tests {
         old[0] = 1;
         assert_eq!(Run::from_bytes(&old), Ok(Run { loss_scale: LossScale::default(), ..run }));
         assert!(Run::from_bytes(&[]).is_err());
+    }
+
+    /// States as the four versions wrote them, a word of eight little-endian bytes each: version, steps, rows, tokens,
+    /// skipped, best score 1.5, its step, worse, recent losses 2.25 and their number; from version 2 on factor 32768
+    /// and good steps of the loss's scale; from 3 on the step that was due and the times that the run went back; in 4
+    /// the step that was evaluated. No two words of one are the same.
+    const WRITTEN: [&str; 4] = [
+        "0100000000000000 0700000000000000 3800000000000000 d204000000000000 0200000000000000 \
+         000000000000f83f 0600000000000000 0500000000000000 0000000000000240 0300000000000000",
+        "0200000000000000 0700000000000000 3800000000000000 d204000000000000 0100000000000000 \
+         000000000000f83f 0600000000000000 0500000000000000 0000000000000240 0300000000000000 \
+         000000000000e040 0900000000000000",
+        "0300000000000000 0700000000000000 3800000000000000 d204000000000000 0200000000000000 \
+         000000000000f83f 0600000000000000 0500000000000000 0000000000000240 0100000000000000 \
+         000000000000e040 0900000000000000 0400000000000000 0800000000000000",
+        "0400000000000000 0700000000000000 3800000000000000 d204000000000000 0200000000000000 \
+         000000000000f83f 0600000000000000 0500000000000000 0000000000000240 0100000000000000 \
+         000000000000e040 0900000000000000 0300000000000000 0800000000000000 0a00000000000000",
+    ];
+
+    /// The bytes that hexadecimal digits stand for.
+    fn bytes(digits: &str) -> Vec<u8> {
+        let digits: Vec<u32> = digits.chars().filter_map(|c| c.to_digit(16)).collect();
+        digits.chunks(2).map(|pair| (16 * pair[0] + pair[1]) as u8).collect()
+    }
+
+    #[test]
+    fn f61_states_of_versions_1_to_4_are_read_word_by_word() {
+        let first = Run {
+            step: 7,
+            rows_seen: 56,
+            tokens_seen: 1234,
+            skipped: 2,
+            best_score: 1.5,
+            best_step: 6,
+            worse: 5,
+            recent_loss: (2.25, 3),
+            ..Run::default()
+        };
+        let loss_scale = LossScale { factor: 32_768.0, good: 9 };
+        let second = Run { skipped: 1, loss_scale, ..first };
+        let recent_loss = (2.25, 1);
+        let third = Run { skipped: 2, recent_loss, loss_scale, due_step: 4, rewinds: 8, ..first };
+        let fourth = Run { due_step: 3, evaluated: 10, ..third };
+        for (digits, run) in WRITTEN.into_iter().zip([first, second, third, fourth]) {
+            assert_eq!(Run::from_bytes(&bytes(digits)), Ok(run));
+        }
+        assert_eq!(fourth.to_bytes(), bytes(WRITTEN[3]), "this version writes other bytes");
+    }
+
+    #[test]
+    fn f61_the_state_of_a_later_version_is_refused_with_both_versions() {
+        let mut later = Run::default().to_bytes();
+        later[0] = 5;
+        later.extend([0; 8]);
+        let error = Run::from_bytes(&later).expect_err("it is of a later version");
+        let text = alloc::format!("{error}");
+        for words in ["version 5", "versions 1 to 4", "use the newer Paddock"] {
+            assert!(text.contains(words), "{text}");
+        }
+        later[0] = 0;
+        assert!(matches!(Run::from_bytes(&later), Err(Error::State { .. })));
     }
 }

@@ -1,14 +1,14 @@
 //! CSV and TSV. CSV follows RFC 4180 (quotes, quoted line breaks); TSV has no quotes unless the
 //! file evidently uses them. Delimiter, quotes and header are told from the first rows and named.
 
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::readers::metered::{Meter, Metered};
 use crate::readers::{RawRow, bad_row, check_text};
 use crate::record::{BadRow, BadRowKind};
 
@@ -70,7 +70,14 @@ pub fn detect_form(head: &[u8], extension: &str, choice: TableChoice) -> TableFo
         quotes = choice.quotes.unwrap_or(delimiter != b'\t');
     }
     let rows = sample(head, delimiter, quotes);
-    let guessed = rows.first().is_some_and(|first| looks_like_header(first));
+    let guessed = match &rows[..] {
+        // pandas writes row numbers first, under no name.
+        [first, second, ..] if first[0].is_empty() && second[0].parse::<u64>().is_ok() => {
+            looks_like_header(&first[1..])
+        }
+        [first, ..] => looks_like_header(first),
+        [] => false,
+    };
     let header = choice.header.unwrap_or(guessed);
     let delimiter_word = match delimiter {
         b'\t' => "tab".to_string(),
@@ -138,7 +145,7 @@ fn builder(delimiter: u8, quotes: bool) -> csv::ReaderBuilder {
 /// Streaming reader of a table.
 pub struct CsvRows {
     reader: csv::Reader<Metered>,
-    allowance: Arc<AtomicU64>,
+    meter: Arc<Meter>,
     names: Vec<String>,
     file: PathBuf,
     row: u64,
@@ -157,12 +164,13 @@ impl CsvRows {
         form: &TableForm,
         limit: usize,
     ) -> Result<Self> {
-        let allowance = Arc::new(AtomicU64::new(0));
-        let metered = Metered { reader, allowance: Arc::clone(&allowance) };
+        let meter = Arc::new(Meter::default());
+        let metered =
+            Metered::new(reader, form.quotes.then_some(form.delimiter), Arc::clone(&meter));
         let reader = builder(form.delimiter, form.quotes).from_reader(metered);
         let mut rows = Self {
             reader,
-            allowance,
+            meter,
             names: Vec::new(),
             file: file.to_path_buf(),
             row: 0,
@@ -178,7 +186,7 @@ impl CsvRows {
     }
 
     fn read_header(&mut self) -> Result<()> {
-        self.refill();
+        self.meter.refill(self.limit);
         let mut record = csv::ByteRecord::new();
         let more = self.reader.read_byte_record(&mut record).map_err(|e| {
             Error::not_data(
@@ -190,6 +198,14 @@ impl CsvRows {
         if !more {
             return Err(Error::not_data(&self.file, "is empty", "a table needs a header and rows"));
         }
+        if self.meter.ended_in_quotes() {
+            return Err(Error::not_data(
+                &self.file,
+                "has a header with a quote that is never closed",
+                "close it, or state that quotes are ordinary characters",
+            ));
+        }
+        let mut seen = rustc_hash::FxHashSet::default();
         for field in &record {
             let name = check_text(field).map_err(|kind| {
                 Error::not_data(
@@ -198,8 +214,11 @@ impl CsvRows {
                     "save it as UTF-8",
                 )
             })?;
-            let name = name.trim().to_string();
-            if self.names.contains(&name) {
+            let name = match name.trim() {
+                "" => format!("column_{}", self.names.len() + 1),
+                name => name.to_string(),
+            };
+            if !seen.insert(name.clone()) {
                 return Err(Error::not_data(
                     &self.file,
                     &format!("has two columns called {name:?}"),
@@ -211,14 +230,14 @@ impl CsvRows {
         Ok(())
     }
 
-    fn refill(&self) {
-        self.allowance.store(self.limit as u64 + Metered::SLACK, Ordering::Relaxed);
-    }
-
     fn columns(
         &mut self,
         record: &csv::ByteRecord,
     ) -> std::result::Result<Map<String, Value>, BadRowKind> {
+        // Whatever else the row is, the rest of the file is in it.
+        if self.meter.ended_in_quotes() {
+            return Err(BadRowKind::OpenQuote);
+        }
         if self.names.is_empty() {
             self.names = (1..=record.len()).map(|i| format!("column_{i}")).collect();
         }
@@ -243,7 +262,7 @@ impl Iterator for CsvRows {
         if self.done {
             return None;
         }
-        self.refill();
+        self.meter.refill(self.limit);
         let position = self.reader.position().clone();
         let mut record = csv::ByteRecord::new();
         let more = self.reader.read_byte_record(&mut record);
@@ -263,11 +282,15 @@ impl Iterator for CsvRows {
                     .columns(&record)
                     .map(|columns| RawRow { row, byte: Some(byte), line: Some(line), columns })
                     .map_err(|kind| bad_row(&self.file, row, Some(line), Some(byte), kind));
-                Some(item)
+                Some(item.map_err(|mut bad| {
+                    // Other rows are in it, which nobody would miss if it were left out.
+                    bad.fatal = bad.kind == BadRowKind::OpenQuote;
+                    bad
+                }))
             }
             Err(error) => {
                 self.done = true;
-                let kind = if self.allowance.load(Ordering::Relaxed) == 0 {
+                let kind = if self.meter.is_used_up() {
                     BadRowKind::TooLarge { limit: self.limit }
                 } else {
                     BadRowKind::Stream(error.to_string())
@@ -277,29 +300,5 @@ impl Iterator for CsvRows {
                 Some(Err(bad))
             }
         }
-    }
-}
-
-/// Stops the CSV parser from gathering one endless row: it may read only so much for each row.
-struct Metered {
-    reader: Box<dyn BufRead + Send>,
-    allowance: Arc<AtomicU64>,
-}
-
-impl Metered {
-    /// What the parser may read ahead beyond the row.
-    const SLACK: u64 = 1 << 20;
-}
-
-impl Read for Metered {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let left = self.allowance.load(Ordering::Relaxed);
-        if left == 0 {
-            return Err(io::Error::other("the row is larger than the row limit"));
-        }
-        let take = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let n = self.reader.read(&mut out[..take])?;
-        self.allowance.fetch_sub(n as u64, Ordering::Relaxed);
-        Ok(n)
     }
 }

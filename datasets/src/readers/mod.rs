@@ -8,6 +8,7 @@ pub mod fasttext;
 pub mod json;
 pub mod jsonl;
 pub mod layout;
+mod metered;
 pub mod parquet;
 pub mod source;
 pub mod task;
@@ -238,7 +239,7 @@ pub(crate) fn bad_row(
 }
 
 /// UTF-8 without NUL, or what is wrong.
-pub(crate) fn check_text(bytes: &[u8]) -> std::result::Result<&str, BadRowKind> {
+pub fn check_text(bytes: &[u8]) -> std::result::Result<&str, BadRowKind> {
     if let Some(at) = bytes.iter().position(|&b| b == 0) {
         return Err(BadRowKind::Nul { at });
     }

@@ -86,7 +86,8 @@ impl Compiled {
             false => self.added_by_answers(record, &talk, &text)?,
         };
         let mut rendered = self.spans(&text, &answers);
-        rendered.empty_answer = talk.messages.iter().any(says_nothing);
+        rendered.empty_answer =
+            talk.messages.iter().any(says_nothing) || self.teaches_nothing(&rendered);
         Ok(rendered)
     }
 
@@ -108,6 +109,17 @@ impl Compiled {
     /// The text that Hugging Face would give for these messages, without spans.
     pub fn raw_text(&self, messages: &[Value], tools: &Value, open: bool) -> Result<String> {
         Ok(self.text(0, messages, tools, open)?.replace([BEGIN, END], ""))
+    }
+
+    /// Whether an answer consists of control tokens alone: the template reads another field.
+    fn teaches_nothing(&self, rendered: &Rendered) -> bool {
+        rendered.answers().into_iter().any(|answer| {
+            let mut text = rendered.text[answer].to_string();
+            for special in self.body.specials.iter().filter(|special| !special.is_empty()) {
+                text = text.replace(special.as_str(), "");
+            }
+            text.trim().is_empty()
+        })
     }
 
     fn conversation(&self, record: &Record) -> Result<Conversation> {
@@ -266,8 +278,8 @@ fn mark_generation(source: &str) -> (String, bool) {
     let mut rest = source;
     let mut found = false;
     while let Some(start) = rest.find("{%") {
-        let Some(len) = rest[start..].find("%}") else { break };
-        let tag = &rest[start + 2..start + len];
+        let Some(len) = rest[start + 2..].find("%}") else { break };
+        let tag = &rest[start + 2..start + 2 + len];
         let left = tag.chars().next().filter(|c| matches!(c, '-' | '+'));
         let right = tag.chars().last().filter(|c| matches!(c, '-' | '+'));
         let word = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
@@ -284,9 +296,9 @@ fn mark_generation(source: &str) -> (String, bool) {
                 let (left, right) = (side(left), side(right));
                 out.push_str(&format!("{{%{left} if true %}}{marker}{{% endif {right}%}}"));
             }
-            None => out.push_str(&rest[start..start + len + 2]),
+            None => out.push_str(&rest[start..start + len + 4]),
         }
-        rest = &rest[start + len + 2..];
+        rest = &rest[start + len + 4..];
     }
     out.push_str(rest);
     (out, found)

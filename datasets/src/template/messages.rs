@@ -74,6 +74,10 @@ fn message(item: &Value) -> std::result::Result<Value, String> {
     let mut out = Map::new();
     out.insert("role".to_string(), role.into());
     let content = fields.get("content").or_else(|| fields.get("value")).unwrap_or(&Value::Null);
+    // Of an answer without text, its template and its calls of tools decide.
+    if content.is_null() && role != "assistant" {
+        return Err(format!("the message of {role:?} has no content"));
+    }
     out.insert("content".to_string(), flat_content(content)?);
     let known = ["role", "from", "content", "value"];
     for (key, value) in fields.iter().filter(|(key, _)| !known.contains(&key.as_str())) {

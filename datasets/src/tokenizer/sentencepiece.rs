@@ -16,6 +16,9 @@ struct Piece {
     kind: u64,
 }
 
+/// Bytes of a piece: every way to cut one in two is looked at.
+const LONGEST_PIECE: usize = 4096;
+
 const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
@@ -93,6 +96,10 @@ fn read_piece(bytes: &[u8]) -> std::result::Result<Piece, String> {
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
             (1, Field::Bytes(text)) => {
+                if text.len() > LONGEST_PIECE {
+                    let found = text.len();
+                    return Err(format!("a piece of {found} bytes; {LONGEST_PIECE} are the most"));
+                }
                 piece.text = std::str::from_utf8(text).map_err(|e| e.to_string())?.to_string();
             }
             (2, Field::Fixed32(score)) => piece.score = f32::from_le_bytes(score),

@@ -14,6 +14,9 @@ const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p
 /// How many special tokens follow the ranks.
 const SPECIALS: usize = 256;
 
+/// Bytes of a token: every way to cut one in two is looked at.
+const LONGEST_TOKEN: usize = 4096;
+
 /// True if the bytes look like a rank file.
 pub fn is_rank_file(bytes: &[u8]) -> bool {
     let line = bytes.split(|&b| b == b'\n').next().unwrap_or(bytes);
@@ -102,6 +105,12 @@ pub fn to_tokenizer_json(path: &Path, bytes: &[u8]) -> Result<Value> {
             continue;
         }
         let (token, rank) = parse_line(line).map_err(|m| fail(number, m))?;
+        if token.len() > LONGEST_TOKEN {
+            return Err(fail(
+                number,
+                format!("a token of {} bytes; {LONGEST_TOKEN} are the most", token.len()),
+            ));
+        }
         if rank as usize != tokens.len() {
             return Err(fail(number, format!("rank {rank}, expected {}", tokens.len())));
         }

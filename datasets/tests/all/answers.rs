@@ -134,6 +134,67 @@ fn an_answer_that_says_nothing_is_seen_under_the_models_own_template() {
 }
 
 #[test]
+fn f25_a_template_that_reads_another_field_teaches_nothing() {
+    let rest = "{% if add_generation_prompt %}[assistant]{% endif %}";
+    let source = |field: &str| {
+        let turn = "{{ '[' + m.role + ']' }}{{ m.FIELD }}{{ eos_token }}\n".replace("FIELD", field);
+        format!("{{% for m in messages %}}{turn}{{% endfor %}}{rest}")
+    };
+    let row = record(json!({"messages": [
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}));
+    for (field, empty) in [("content", false), ("contnt", true)] {
+        let rendered = chat_of(&source(field)).render(&row).unwrap();
+        assert_eq!(rendered.has_empty_answer(), empty, "{field}: {}", rendered.text);
+    }
+}
+
+#[test]
+fn f30_what_is_missing_is_never_taught_as_a_word() {
+    let answer = json!({"role": "assistant", "content": "b"});
+    for ask in [json!({"role": "user", "text": "a"}), json!({"role": "system", "content": null})] {
+        let row = record(json!({"messages": [ask, answer]}));
+        let words = chat_of(PLAIN).render(&row).unwrap_err().to_string();
+        assert!(words.contains("message 0") && words.contains("has no content"), "{words}");
+    }
+    let template = Template::jinja("t", "{{ q }}{% if x is none %}!{% endif %} ||| {{ a }}", None);
+    let rendered = template.render(&record(json!({"q": "is it", "x": null, "a": null}))).unwrap();
+    assert_eq!((rendered.text.trim(), rendered.has_empty_answer()), ("is it!", true));
+}
+
+#[test]
+fn a_long_text_may_be_changed_as_long_as_it_does_not_grow() {
+    let text = "ab\\".repeat(4 << 20);
+    let template = Template::jinja("t", "{{ text | replace('a', 'x') | length }} ||| b", None);
+    let rendered = template.render(&record(json!({"text": text}))).unwrap();
+    assert!(rendered.text.starts_with(&format!("{}", 12 << 20)), "{:.40}", rendered.text);
+    let template = Template::jinja("t", "{{ text.replace('a', 'xy') | length }} ||| b", None);
+    let words = template.render(&record(json!({"text": text}))).unwrap_err().to_string();
+    assert!(words.contains("its filters make more than 1048576 bytes"), "{words}");
+}
+
+#[test]
+fn f19_tokens_of_megabytes_are_refused() {
+    let long = base64(&[b'a'; 5000]);
+    let lines = (0..=255u8).map(|b| format!("{} {b}\n", base64(&[b]))).collect::<String>();
+    let text = format!("{lines}{long} 256\n");
+    let path = Path::new("t/tokenizer.model");
+    let error = Tokenizer::from_bytes(path, text.as_bytes(), &ConfigTexts::default());
+    let words = error.err().expect("refused").to_string();
+    assert!(words.contains("a token of 5000 bytes") && words.contains("257"), "{words}");
+}
+
+#[test]
+fn a_tag_may_end_in_its_own_percent_sign() {
+    let row = record(json!({"messages": [{"role": "assistant", "content": "b"}]}));
+    for source in ["{%}{% generation %}x{% endgeneration %}", "{%%}", "{%"] {
+        let template = Chat { jinja: source.into(), ..Chat::default() };
+        let (name, columns) = ("chat".into(), Columns::default());
+        let template = Template { version: VERSION, name, columns, body: Body::Chat(template) };
+        assert!(template.compile().is_err() || template.render(&row).is_err(), "{source}");
+    }
+}
+
+#[test]
 fn a_megabyte_of_special_tokens_takes_linear_time() {
     let model = small_model();
     let tokenizer = Tokenizer::load(model.path()).unwrap();

@@ -32,6 +32,15 @@ fn the_nearest_stand_last_and_the_row_itself_never() {
 }
 
 #[test]
+fn f31_an_example_that_asks_the_same_is_not_chosen() {
+    let pool = pool();
+    for choice in [Choice::Nearest, Choice::Random, Choice::Balanced] {
+        let chosen = pool.choose(choice, 6, 9, "the cat sat", None);
+        assert!(!chosen.is_empty() && !chosen.contains(&0), "{choice:?}: {chosen:?}");
+    }
+}
+
+#[test]
 fn labels_are_balanced_and_the_seed_decides() {
     let pool = pool();
     let mut orders = std::collections::BTreeSet::new();

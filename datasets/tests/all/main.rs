@@ -14,6 +14,7 @@ mod prepare;
 mod readers;
 mod sets;
 mod split;
+mod tables;
 mod templates;
 mod tokenizers;
 mod tokens;

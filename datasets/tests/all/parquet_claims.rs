@@ -332,3 +332,17 @@ fn honest_files_of_large_pages_are_read() {
         read_whole(&bytes, 900, &text, &compression.to_string());
     }
 }
+
+#[test]
+fn a_day_that_is_in_no_calendar_is_a_bad_row_and_the_next_is_read() {
+    let days = [0, i32::MAX, 1].map(i32::to_le_bytes).concat();
+    let three = [3, 0, 3, 3];
+    let schema = "message m { required int32 d (DATE); }";
+    let bytes = of_pages(schema, 3, Compression::UNCOMPRESSED, &[page(DATA, 12, &days, &three)]);
+    let (_folder, path) = file("rows.parquet", bytes);
+    let all: Vec<_> = open(&path, &ReadOptions::default()).unwrap().collect();
+    let bad = all[1].as_ref().unwrap_err();
+    assert!(!bad.fatal && bad.to_string().contains("row 1"), "{bad}");
+    assert!(bad.to_string().contains("in no calendar"), "{bad}");
+    assert_eq!(all[2].as_ref().unwrap().get("d"), Some(&serde_json::json!("1970-01-02")));
+}

@@ -65,6 +65,25 @@ fn banded_search_finds_what_all_pairs_find() {
 }
 
 #[test]
+fn what_many_texts_share_makes_no_twins() {
+    let shared = (0..60).map(|w| format!("rule{w}")).collect::<Vec<_>>().join(" ");
+    let own = |n: usize| (0..8).map(|w| format!("q{n}x{w}")).collect::<Vec<_>>().join(" ");
+    let find = |count: usize| {
+        let mut texts: Vec<String> = (0..count).map(|n| format!("{shared} {}", own(n))).collect();
+        // A twin, and texts of nothing but what all share.
+        texts.push(format!("{shared} {} indeed", own(7)));
+        texts.extend([shared.clone(), shared.clone()]);
+        near(&texts.iter().map(String::as_str).collect::<Vec<_>>(), 0.7)
+    };
+    let found = find(300);
+    assert!(found[..300].iter().all(Option::is_none), "{found:?}");
+    assert_eq!(found[300..], [Some(7), None, Some(301)]);
+    // Among a hundred texts everything counts.
+    let found = find(97);
+    assert!(found[1..].iter().all(|twin| *twin == Some(0)), "{found:?}");
+}
+
+#[test]
 fn alpaca_twins_take_seconds() {
     let Some(path) = shared("instruct/alpaca_data.json.gz") else { return };
     let rows = paddock_datasets::readers::open(&path, &Default::default()).unwrap();

@@ -200,6 +200,12 @@ fn attacks_end_in_errors() {
         "{% set l = [] %}{{ l.append(l) }}{{ l }}",
         "{% set l = [] %}{% for i in range(20000) %}{{ l.append(i) }}{% endfor %}",
         "{{ list.append(4) }}",
+        &format!("{{{{ '\"'{} }}}}", " | tojson".repeat(40)),
+        &format!("{{{{ '\"'{} }}}}", " | pprint".repeat(40)),
+        &format!("{{{{ 'a'{} }}}}", " | replace('a', 'aa')".repeat(40)),
+        &format!("{{{{ 'a'{} }}}}", ".replace('a', 'aa')".repeat(40)),
+        &format!("{{{{ 'a'{} }}}}", " | list | string".repeat(20)),
+        &format!("{{{{ 'ab'{} }}}}", " | join('abc')".repeat(40)),
     ] {
         let result = Template::jinja("t", &format!("{attack} ||| b"), None).render(&row);
         assert!(result.is_err(), "{attack} gave {:?}", result.map(|r| r.text.len()));

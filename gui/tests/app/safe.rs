@@ -178,3 +178,24 @@ fn a_forecast_is_made_anew_with_other_rows_and_kept_with_the_same_settings() {
     app.choose_model(&ctx, "bundled:tiny");
     assert!(app.train.forecast().is_none());
 }
+
+#[test]
+fn f77_a_name_that_leads_elsewhere_starts_no_run() {
+    let mut visit = Visit::new(USUAL);
+    let ctx = visit.harness.ctx.clone();
+    let before = std::fs::read_dir(visit.dir.path()).expect("a folder").count();
+    let app = visit.harness.state_mut();
+    for name in ["../elsewhere", "a/b", "a\\b", "nul", " .hidden "] {
+        app.train.name = name.to_string();
+        app.start_run(&ctx);
+        let said = app.trouble.take().expect("it is said");
+        assert!(said.contains("is no name for a run: use letters"), "{name}: {said}");
+        assert!(app.run.is_none() && app.train.name == name, "{name}");
+        // The button says it, too.
+        assert_eq!(app.train.missing(&app.flags()), Some(said));
+    }
+    app.train.name = " one of mine ".to_string();
+    assert_eq!(app.train.wrong_name(), None);
+    // Nothing was made, here or there.
+    assert_eq!(std::fs::read_dir(visit.dir.path()).expect("a folder").count(), before);
+}

@@ -97,8 +97,8 @@ impl<'a> Tile<'a> {
     #[inline(always)]
     pub fn part(&mut self, row: usize, col: usize, rows: usize, cols: usize) -> Tile<'_> {
         assert!(row + rows <= self.rows && col + cols <= self.cols);
-        // SAFETY: the part's first element lies within the view (or just after it, if empty).
-        let start = unsafe { self.start.add(row * self.stride + col) };
+        // An empty part may lie beyond the view's memory; nothing of it is ever read.
+        let start = self.start.wrapping_add(row * self.stride + col);
         Tile { start, stride: self.stride, rows, cols, life: PhantomData }
     }
 }
@@ -381,5 +381,143 @@ pub fn store_sum<S: Simd>(s: S, out: &mut [f32], sum: S::V, factor: S::V, add: b
     } else {
         let v = if add { s.fma(sum, factor, s.load_part(out)) } else { s.mul(sum, factor) };
         s.store_part(out, v);
+    }
+}
+
+/// At the level of plain Rust, so that Miri can run them (`tests/scripts/soak miri`).
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::super::pool::PoolError;
+    use super::super::simd::Scalar;
+    use super::*;
+
+    /// Small integers: their sums are exact in any order.
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7 + seed) % 11) as f32 - 5.0).collect()
+    }
+
+    #[test]
+    fn parts_of_a_tile_are_those_of_the_matrix() {
+        // No element behind the last row: 3 x 4 in rows of 5.
+        let mut data = vec![0.0; 14];
+        let mut tile = Tile::new(&mut data, 5, 3, 4);
+        for i in 0..3 {
+            for (j, x) in tile.row(i).iter_mut().enumerate() {
+                *x = (10 * i + j) as f32;
+            }
+        }
+        let mut part = tile.part(1, 1, 2, 3);
+        assert_eq!((part.rows(), part.cols()), (2, 3));
+        assert_eq!(part.row(1), [21.0, 22.0, 23.0]);
+        part.row(1)[2] = -1.0;
+        part.part(0, 2, 1, 1).flat()[0] = -2.0;
+        assert!(tile.part(2, 4, 1, 0).flat().is_empty());
+        assert_eq!(tile.part(0, 1, 1, 2).flat(), [1.0, 2.0]);
+        let rows = [[0.0, 1.0, 2.0, 3.0], [10.0, 11.0, 12.0, -2.0], [20.0, 21.0, 22.0, -1.0]];
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!(data[5 * i..5 * i + 4], *row);
+        }
+        let mut data = numbers(12, 1);
+        Tile::new(&mut data, 4, 3, 4).flat()[11] = 9.0;
+        assert_eq!(data[..11], numbers(12, 1)[..11]);
+        assert_eq!(data[11], 9.0);
+    }
+
+    /// What makes the pointers sound.
+    #[test]
+    fn nothing_outside_a_tile_can_be_asked_for() {
+        let new = |len: usize, stride, rows, cols| {
+            catch_unwind(move || {
+                let _ = Tile::new(&mut vec![0.0; len], stride, rows, cols);
+            })
+        };
+        assert!(new(14, 5, 3, 4).is_ok());
+        assert!(new(13, 5, 3, 4).is_err() && new(14, 3, 3, 4).is_err());
+        let ask = |what: fn(&mut Tile<'_>)| {
+            catch_unwind(move || what(&mut Tile::new(&mut [0.0; 14], 5, 3, 4))).is_err()
+        };
+        assert!(!ask(|tile| tile.row(2).fill(1.0)) && ask(|tile| tile.row(3).fill(1.0)));
+        assert!(ask(|tile| tile.flat().fill(1.0)), "there are gaps between its rows");
+        assert!(ask(|tile| tile.part(2, 0, 2, 1).row(0).fill(1.0)));
+        assert!(ask(|tile| tile.part(0, 3, 1, 2).row(0).fill(1.0)));
+    }
+
+    #[test]
+    fn every_block_is_given_once_and_blocks_are_apart() -> Result<(), PoolError> {
+        let at = [0, 2, 2, 9];
+        let (mut even, mut uneven) = (vec![0.0; 7 * 5], vec![0.0; 9 * 3]);
+        // 7 x 5 in blocks of 3 x 2, and 9 x 3 in blocks of 2, 0 and 7 rows of 1.
+        let outs = [
+            Out { data: &mut even, stride: 5, width: 2, cut: Cut::Even { rows: 7, block: 3 } },
+            Out { data: &mut uneven, stride: 3, width: 1, cut: Cut::At(&at) },
+        ];
+        for_blocks(&Pool::new(1)?, 1, 3, outs, |block, group, [mut a, mut b], _| {
+            let value = (10 * block + group + 1) as f32;
+            for i in 0..a.rows() {
+                a.row(i).iter_mut().for_each(|x| *x += value);
+            }
+            for i in 0..b.rows() {
+                b.row(i).iter_mut().for_each(|x| *x += value);
+            }
+        });
+        for (i, row) in even.chunks(5).enumerate() {
+            for (j, x) in row.iter().enumerate() {
+                assert_eq!(*x, (10 * (i / 3) + j / 2 + 1) as f32, "({i}, {j})");
+            }
+        }
+        for (i, row) in uneven.chunks(3).enumerate() {
+            let block = if i < 2 { 0 } else { 2 };
+            for (j, x) in row.iter().enumerate() {
+                assert_eq!(*x, (10 * block + j + 1) as f32, "({i}, {j})");
+            }
+        }
+        Ok(())
+    }
+
+    /// One register tile of m x n sums of k terms, in memory that ends with the last element needed.
+    fn check_product(m: usize, n: usize, k: usize, packed: Packed, add: bool) {
+        let (row, col) = match packed {
+            Packed::ByRows => (ROW_STRIDE, 1),
+            Packed::ByCols { stride } => (1, stride),
+        };
+        let width = n.next_multiple_of(Scalar::LANES);
+        let (b_stride, stride, alpha) = (width + 3, n + 2, 2.0);
+        let length = |rows: usize, apart: usize| rows.checked_sub(1).map_or(0, |last| last * apart);
+        let (a_len, b_len) = match k {
+            0 => (0, 0),
+            _ => (length(m, row) + length(k, col) + 1, length(k, b_stride) + width),
+        };
+        let (a, b) = (numbers(a_len, 3), numbers(b_len, 8));
+        let before = numbers(length(m, stride) + n, 5);
+        let mut expected = before.clone();
+        for i in 0..m {
+            for j in 0..n {
+                let sum: f32 = (0..k).map(|c| a[i * row + c * col] * b[c * b_stride + j]).sum();
+                let old = if add { before[i * stride + j] } else { 0.0 };
+                expected[i * stride + j] = alpha * sum + old;
+            }
+        }
+        let mut found = before;
+        let panels = Panels { a: &a, packed, b: &b, b_stride, k };
+        multiply(Scalar, panels, alpha, add, Tile::new(&mut found, stride, m, n));
+        assert_eq!(found, expected, "{m} x {n} x {k}, {packed:?}, add: {add}");
+    }
+
+    #[test]
+    fn products_of_every_small_shape_are_those_of_plain_loops() {
+        for m in 1..=tile_rows::<Scalar>() {
+            for n in 1..=NV * Scalar::LANES {
+                for k in [0, 1, 5] {
+                    let unpacked = Packed::ByCols { stride: m };
+                    let copied = Packed::ByCols { stride: COL_STRIDE };
+                    for packed in [Packed::ByRows, copied, unpacked] {
+                        check_product(m, n, k, packed, false);
+                        check_product(m, n, k, packed, true);
+                    }
+                }
+            }
+        }
     }
 }

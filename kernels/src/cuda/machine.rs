@@ -160,16 +160,17 @@ pub(super) fn devices() -> Result<Vec<(Device, DeviceReport)>> {
 }
 
 /// The device of this number or with this in its name; without a wish the one with most processors.
-pub(super) fn choose<'a>(
-    list: &'a [(Device, DeviceReport)],
+pub(super) fn choose<'a, D>(
+    list: &'a [(D, DeviceReport)],
     wanted: Option<&str>,
-) -> Result<&'a (Device, DeviceReport)> {
+) -> Result<&'a (D, DeviceReport)> {
     let names = list.iter().map(|(_, r)| r.to_string()).collect::<Vec<_>>().join("; ");
     let found = match wanted {
         Some(wanted) => {
-            let hit = |r: &DeviceReport| {
-                r.name.to_lowercase().contains(&wanted.to_lowercase())
-                    || wanted.parse() == Ok(r.number)
+            // A number is never a part of a name: there are cards that are called H100.
+            let hit = |r: &DeviceReport| match wanted.parse() {
+                Ok(number) => r.number == number,
+                Err(_) => r.name.to_lowercase().contains(&wanted.to_lowercase()),
             };
             let found = list.iter().find(|(_, r)| hit(r));
             found.ok_or_else(|| {
@@ -188,5 +189,26 @@ pub(super) fn choose<'a>(
     match &found.1.unusable {
         Some(_) => Err(Error::Device(format!("{}; {INSTEAD}", found.1))),
         None => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_never_a_part_of_a_name() {
+        let report = |number, name: &str| DeviceReport {
+            number,
+            name: name.into(),
+            capability: (9, 0),
+            memory_bytes: 80 << 30,
+            processors: 132,
+            unusable: None,
+        };
+        let list = [((), report(0, "NVIDIA H100")), ((), report(1, "NVIDIA A40"))];
+        let chosen = |wanted| choose(&list, Some(wanted)).map(|found| found.1.number);
+        assert_eq!((chosen("1"), chosen("0"), chosen("a40")), (Ok(1), Ok(0), Ok(1)));
+        assert!(chosen("100").is_err());
     }
 }

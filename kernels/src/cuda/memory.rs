@@ -66,8 +66,20 @@ impl Memory {
         }
     }
 
-    /// Gives every region its memory, zeroed; refuses more than the device has free.
-    pub fn reserve(&mut self, gpu: &Gpu, sizes: &RegionSizes) -> Result<()> {
+    /// Bytes of frozen tensors that products will read and that are not on the device yet. Where as many parameters are
+    /// trained as the checkpoint has, none is frozen.
+    fn to_be_sent(&self, weights: &Weights<'_>, trained: u64) -> u64 {
+        let elements: u64 = weights.tensors.iter().map(|t| t.len() as u64).sum();
+        if trained >= elements {
+            return 0;
+        }
+        let tensors = weights.tensors.iter().zip(&self.frozen);
+        let here = |frozen: &Frozen| frozen.narrow.is_some() || frozen.wide.is_some();
+        tensors.filter(|(_, frozen)| !here(frozen)).map(|(t, _)| 2 * t.len() as u64).sum()
+    }
+
+    /// Gives every region its memory, zeroed; refuses more than the device has free for it and the frozen tensors.
+    pub fn reserve(&mut self, gpu: &Gpu, weights: &Weights<'_>, sizes: &RegionSizes) -> Result<()> {
         // The old memory goes before the new one comes.
         self.regions = Default::default();
         self.compute = None;
@@ -76,15 +88,20 @@ impl Memory {
         let bytes_of = Region::ALL.map(|region| self.bytes_of(region));
         let bytes = |region: Region| sizes.len(region) * bytes_of[region as usize];
         let copy = if self.narrow_parameters { 0 } else { 2 * sizes.len(Region::Params) };
-        let wanted = copy + Region::ALL.iter().map(|&r| bytes(r)).sum::<u64>();
+        let planned = copy + Region::ALL.iter().map(|&r| bytes(r)).sum::<u64>();
+        let sent = self.to_be_sent(weights, sizes.len(Region::Params));
         let (free, total) = gpu.memory()?;
-        if wanted > free {
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        if planned + sent > free {
+            let gib = |bytes: u64| format!("{:.2}", bytes as f64 / f64::from(1 << 30));
+            let beside = match sent {
+                0 => String::new(),
+                _ => format!(" and the model {} GiB", gib(sent)),
+            };
             return Err(Error::Device(format!(
-                "{}: the plan needs {:.2} GiB, but {:.2} of {:.2} GiB are free; use a smaller \
-                 --micro-batch-tokens or --max-seq-len, --recompute layers, or --method lora",
+                "{}: the plan needs {} GiB{beside}, but {} of {} GiB are free; use a smaller \
+                 --micro-batch-tokens or --max-seq-len, --recompute layers, --method lora, or a smaller model",
                 gpu.name(),
-                gib(wanted),
+                gib(planned),
                 gib(free),
                 gib(total)
             )));

@@ -8,7 +8,8 @@
 //!   in 16 bits, which every write refreshes: so an element of `Params` costs six bytes, or two where
 //!   parameters are bf16 alone and rounded at random. Frozen matrices have 16 bits on the device, norms f32.
 //! * A region is one buffer; slots become addresses, checked against the region's length. Launches are
-//!   checked against the kernels' own declarations. All unsafe code is in [`driver`].
+//!   checked against the kernels' own declarations. All unsafe code is in [`driver`] and
+//!   [`tensor_map`].
 //! * One stream in the order of calls; nothing waits but `download` and `sync`, and nothing is allocated
 //!   in a step, the batch's tables excepted where a batch is the largest so far.
 //! * No two threads write one number and every sum has one order: the same calls give the same bits.
@@ -170,7 +171,7 @@ impl Backend for Cuda<'_> {
 
     fn reserve(&mut self, sizes: &RegionSizes) -> Result<()> {
         self.gpu.wait()?;
-        self.memory.reserve(&self.gpu, sizes)
+        self.memory.reserve(&self.gpu, &self.weights, sizes)
     }
 
     fn upload(&mut self, dst: Slot, data: &[f32]) -> Result<()> {

@@ -173,7 +173,7 @@ impl Wgpu<'_> {
         };
         heads.head_dim.is_multiple_of(4)
             && heads.head_dim <= 128
-            && self.gpu.max_workgroup_bytes >= TILED_BYTES
+            && self.gpu.componentwise_bytes >= TILED_BYTES
             && self.tables.count(rows) >= FILLED * tiles
             && slots.iter().all(quads)
     }

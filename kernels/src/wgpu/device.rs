@@ -42,6 +42,9 @@ pub struct Gpu {
     pub(super) max_storage_buffers: u32,
     pub(super) max_groups: u32,
     pub(super) max_workgroup_bytes: u32,
+    /// Of these, what kernels may use whose threads write single components of shared vectors. WGSL
+    /// lets such a write touch the whole vector, and Metal and Direct3D do: none there.
+    pub(super) componentwise_bytes: u32,
     /// Edge of the tiles of its matrix instructions; 0: none that kernels here use.
     pub(super) tile_edge: u32,
     /// Threads of a subgroup; 0: not always the same.
@@ -122,6 +125,10 @@ impl Gpu {
             tile_edge: report.tile_edge,
             subgroup: report.subgroup,
             max_workgroup_bytes: report.max_workgroup_bytes,
+            componentwise_bytes: match report.api.as_str() {
+                "vulkan" => report.max_workgroup_bytes,
+                _ => 0,
+            },
             max_groups: device.limits().max_compute_workgroups_per_dimension,
             name: format!("wgpu {} ({}, {tier}{activations})", report.name, report.api),
             tier,

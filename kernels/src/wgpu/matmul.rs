@@ -108,7 +108,7 @@ impl Product {
 
     /// The kernel and its threads by the shape: thin products get thin tiles, small ones small tiles. Then
     /// rows and columns of a workgroup.
-    fn kernel(&self, workgroup_bytes: u32) -> (Kernel, Tile, [u32; 2]) {
+    fn kernel(&self, componentwise_bytes: u32) -> (Kernel, Tile, [u32; 2]) {
         let many = self.m.div_ceil(128).saturating_mul(self.n.div_ceil(128)) >= MANY_TILES;
         let (wx, wy) = match (self.m, self.n) {
             (..=8, _) => (32, 2),
@@ -118,7 +118,7 @@ impl Product {
         };
         let tile = self.tile(wx, wy);
         if many && self.m.min(self.n) > 32 {
-            let fits = self.in_quads() && workgroup_bytes >= QUADS_BYTES;
+            let fits = self.in_quads() && componentwise_bytes >= QUADS_BYTES;
             let kernel = if fits { QUADS } else { LARGE };
             (kernel, tile, [128, 128])
         } else {
@@ -165,7 +165,7 @@ impl Product {
 
 impl Wgpu<'_> {
     fn run_product(&mut self, x: &Product) -> Result<()> {
-        let thin = x.in_quads() && self.gpu.max_workgroup_bytes >= THIN_BYTES;
+        let thin = x.in_quads() && self.gpu.componentwise_bytes >= THIN_BYTES;
         if let Some(thin) = thin.then(|| Thin::of(x)).flatten() {
             return self.run_thin(x, &thin);
         }
@@ -173,7 +173,7 @@ impl Wgpu<'_> {
         if cooperates && x.in_quads() && x.m.min(x.n).min(x.k) >= 32 {
             return self.run_cooperative(x);
         }
-        let (kernel, tile, [rows, cols]) = x.kernel(self.gpu.max_workgroup_bytes);
+        let (kernel, tile, [rows, cols]) = x.kernel(self.gpu.componentwise_bytes);
         let tiles = u64::from(x.m.div_ceil(rows)) * u64::from(x.n.div_ceil(cols));
         let slice = if kernel.stem == PRODUCT.stem { x.slice(tiles) } else { x.k };
         let slices = x.k.div_ceil(slice.max(1)).max(1);

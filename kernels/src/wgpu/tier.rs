@@ -54,8 +54,8 @@ impl Tier {
     }
 
     /// What an adapter can run. Subgroups of at least four: the sums of a workgroup's subgroups must fit the
-    /// array that the plain kernels reduce in. Of one size, 8 (16 for the larger tiles) to 32, where they cooperate:
-    /// sixteen of them are a workgroup.
+    /// array that the plain kernels reduce in. Of one size, 8 or 16 (16 or 32 for the larger tiles), where they
+    /// cooperate: sixteen of them are a workgroup, which loads its tiles in whole turns.
     pub fn offered(offer: Offer) -> Vec<Tier> {
         let [smallest, largest] = offer.subgroups;
         let can = |tier: &Tier| {
@@ -72,7 +72,7 @@ impl Tier {
                         && offer.workgroup_bytes >= bytes
                         && offer.workgroup_threads >= 16 * largest
                         && smallest == largest
-                        && (least..=32).contains(&largest)
+                        && (least..=2 * least).contains(&largest)
                         && largest.is_power_of_two()
                 }
             };
@@ -151,6 +151,9 @@ mod tests {
         assert_eq!(Tier::offered(Offer { subgroups: [32, 64], ..offer }), two);
         assert_eq!(Tier::offered(Offer { workgroup_bytes: 16384, ..offer }), two);
         assert_eq!(Tier::offered(Offer { tile_edge: 0, ..offer }), two);
+        assert_eq!(Tier::offered(Offer { tile_edge: 8, ..offer }), two);
+        let narrow = Offer { tile_edge: 8, subgroups: [16, 16], ..offer };
+        assert_eq!(Tier::offered(narrow), Tier::ALL);
         assert_eq!(Tier::offered(Offer { workgroup_threads: 256, ..offer }), two);
         let chosen = |offered: &[Tier], software, wanted| {
             Tier::choose(offered, software, wanted).map(|c| c.0)

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use paddock_cli::model::safetensors::header;
 use paddock_cli::model::{Adapter, ModelFolder, config_json};
+use paddock_datasets::template::Template;
 use paddock_datasets::tokenizer::Tokenizer;
 use paddock_datasets::tokenizer::settings::ConfigTexts;
 
@@ -58,6 +59,26 @@ fn tokenizer(name: &str, bytes: &[u8]) {
     if let Ok(encoded) = tokenizer.encode_plain("Hello, w\u{f6}rld \u{1f600} 12") {
         let ids: Vec<u32> = encoded.ids.clone();
         _ = tokenizer.decode(&ids, false);
+    }
+}
+
+/// What stands beside a tokenizer, each file in turn.
+fn tokenizer_config(bytes: &[u8]) {
+    let tokenizer = std::fs::read(root().join("tests/fuzz/seeds/tokenizer.json")).expect("a seed");
+    let text = Some(String::from_utf8_lossy(bytes).into_owned());
+    let none = ConfigTexts::default;
+    let texts = [
+        ConfigTexts { tokenizer_config: text.clone(), ..none() },
+        ConfigTexts { config: text.clone(), ..none() },
+        ConfigTexts { generation_config: text.clone(), ..none() },
+    ];
+    for texts in texts {
+        let Ok(tokenizer) = Tokenizer::from_bytes(Path::new("tokenizer.json"), &tokenizer, &texts)
+        else {
+            continue;
+        };
+        _ = tokenizer.encode_plain("</s>Hello, w\u{f6}rld<s>");
+        _ = Template::chat(&tokenizer, "2026-01-31").map(|template| template.compile().map(drop));
     }
 }
 
@@ -116,6 +137,18 @@ pub(super) fn parsers() -> Vec<Parser> {
             read: |bytes| tokenizer("tokenizer.model", bytes),
             seeds: &["tests/fuzz/seeds/tiktoken.model"],
             more: &[],
+        },
+        Parser {
+            name: "tokenizer_config",
+            read: tokenizer_config,
+            seeds: &[],
+            more: &[
+                br#"{"bos_token":"<s>","eos_token":{"content":"</s>","lstrip":false},"add_bos_token":true,
+                "added_tokens_decoder":{"1":{"content":"<s>","special":true},"90":{"content":"<|im_end|>"}},
+                "chat_template":"{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"}"#,
+                br#"{"bos_token":null,"chat_template":[{"name":"tool","template":"x"},{"name":"default","template":
+                "{{ messages[0].content }}"}],"bos_token_id":1,"eos_token_id":[2,79],"vocab_size":80}"#,
+            ],
         },
         Parser {
             name: "adapter_config",

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use paddock_cli::run::checkpoint::Manifest;
-use paddock_cli::run::config::Layers;
+use paddock_cli::run::config::{Layers, RunFile};
 use paddock_cli::run::metrics;
 use paddock_cli::storage::RealStorage;
 
@@ -18,6 +18,19 @@ fn run_toml(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(layers) = Layers::new().file("RUN.toml", &text) {
         _ = layers.build();
+    }
+    _ = RunFile::parse("run.toml", &text);
+}
+
+/// As it is, and with the seal that fits, which no random change finds.
+fn manifest(bytes: &[u8]) {
+    _ = Manifest::parse(bytes);
+    let Ok(open) = serde_json::from_slice::<Manifest>(bytes) else { return };
+    let Ok(sealed) = open.to_bytes() else { return };
+    let Ok(manifest) = Manifest::parse(&sealed) else { return };
+    for file in &manifest.files {
+        let plain = !file.name.contains(['/', '\\', ':']) && !file.name.starts_with('.');
+        assert!(plain, "a checkpoint's file may be outside its folder: {:?}", file.name);
     }
 }
 
@@ -35,11 +48,12 @@ pub(super) fn parsers() -> Vec<Parser> {
             name: "run_toml",
             read: run_toml,
             seeds: &["examples/stories.toml"],
-            more: &[b"version = 1\nmodel = \"m\"\ndata = [\"a\", \"b\"]\n[columns]\nprompt = \"q\"\n"],
+            more: &[b"version = 1\nmodel = \"m\"\ndata = [\"a\", \"b\"]\n[columns]\nprompt = \"q\"\n",
+                b"version = 1\nmodel = \"m\"\ndata = \"a\"\n[[record.continuations]]\nstep = 3\n"],
         },
         Parser {
             name: "manifest",
-            read: |bytes| _ = Manifest::parse(bytes),
+            read: manifest,
             seeds: &[],
             more: &[b"{\"format\":\"paddock-checkpoint\",\"version\":1,\"step\":7,\"files\":[{\"name\":\
                       \"a\",\"bytes\":3,\"sha256\":\"00\"}],\"info\":{},\"checksum\":\"\"}"],

@@ -130,6 +130,23 @@ fn numbers_are_read_from_names() {
     assert!(numbers("full_fine_tuning").is_empty() && numbers("a_f7").is_empty());
 }
 
+/// A file without its inner tests. Before anything else, such as the name of a file of tests, `#[cfg(test)]` ends
+/// nothing.
+fn before_tests(text: &str) -> &str {
+    let mut marks = text.match_indices("#[cfg(test)]\nmod ");
+    let is_inner = |&(at, mark): &(usize, &str)| {
+        text[at + mark.len()..].lines().next().is_some_and(|rest| rest.ends_with('{'))
+    };
+    marks.find(is_inner).map_or(text, |(at, _)| &text[..at])
+}
+
+#[test]
+fn inner_tests_alone_are_left_out() {
+    let text = "#[cfg(test)]\nmod kill;\nfn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n";
+    assert_eq!(before_tests(text), "#[cfg(test)]\nmod kill;\nfn a() {}\n");
+    assert_eq!(before_tests("fn a() {}\n"), "fn a() {}\n");
+}
+
 /// Durations come from monotonic clocks. Where the time of day is asked for it is shown, or is a file's.
 #[test]
 fn f55_the_time_of_day_is_only_shown() {
@@ -145,9 +162,7 @@ fn f55_the_time_of_day_is_only_shown() {
     let sources = files(&["rs"]);
     let found: Vec<&str> = sources
         .iter()
-        .filter(|s| {
-            s.path.contains("/src/") && asks(s.text.split("#[cfg(test)]").next().unwrap_or(""))
-        })
+        .filter(|s| s.path.contains("/src/") && asks(before_tests(&s.text)))
         .map(|s| s.path.as_str())
         .collect();
     assert_eq!(found, may);

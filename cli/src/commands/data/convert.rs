@@ -1,8 +1,10 @@
 //! `core-cli data convert`
 
+use std::path::PathBuf;
+
 use paddock_datasets::record::{BadRow, BadRows, Record};
 use paddock_datasets::shots::Prompter;
-use paddock_datasets::template::{Compiled, library};
+use paddock_datasets::template::{Compiled, Template, library};
 use serde_json::{Map, Value, json};
 
 use super::{Reading, Writing};
@@ -45,24 +47,39 @@ pub struct Args {
     writing: Writing,
 }
 
+/// A template with its name, and the worked examples for it.
+type Named = (String, Compiled, Option<Prompter>);
+
+impl Args {
+    fn templates(&self, paths: &[PathBuf], shape: &Shape<'_>) -> anyhow::Result<Vec<Named>> {
+        let options = self.reading.options();
+        let found = self.template.as_deref().map(library::find).transpose()?.unwrap_or_default();
+        let ready = |template: Template| {
+            let compiled = template.compile()?;
+            let named = (template.name.as_str(), &compiled);
+            // Worked examples are rows like those that they stand before.
+            let prompter = self.shots.prompter(paths, &options, named, &|row| shape.record(row))?;
+            Ok((template.name, compiled, prompter))
+        };
+        found.into_iter().map(ready).collect()
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let paths = files(&args.files)?;
     let shape = Shape::new(&args)?;
-    let mut templates: Vec<(String, Compiled, Option<Prompter>)> = Vec::new();
-    for template in args.template.as_deref().map(library::find).transpose()?.unwrap_or_default() {
-        let compiled = template.compile()?;
-        let prompter = args.shots.prompter(&paths, &args.reading.options(), &compiled)?;
-        templates.push((template.name, compiled, prompter));
-    }
+    let templates = args.templates(&paths, &shape)?;
     let mut out = Output::create(&args.writing.out, args.writing.force, &paths)?;
     let mut bad = BadRows::default();
     let mut without_answer = 0u64;
     let mut teller = Teller::new("converted");
     let mut number = 0;
+    let mut unseen = Unseen::new(&shape);
     each_row(&paths, &args.reading.options(), &mut teller, &mut |file, record| {
         number += 1;
-        let record = Record { columns: shape.apply(&record)?, ..record };
+        unseen.look(&record);
+        let record = shape.record(record)?;
         if templates.is_empty() {
             return out.row(&record.columns);
         }
@@ -92,6 +109,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if bad.total > 0 && !args.reading.skip_bad {
         return Err(paddock_datasets::Error::BadRows(bad).into());
     }
+    unseen.refuse()?;
     let written = out.finish()?;
     let manifest = Manifest {
         command: "data convert",
@@ -152,6 +170,23 @@ impl Shape<'_> {
         Ok(Shape { args, rename, add, replace })
     }
 
+    /// Whether a row has the column that a flag names: by its old name to drop it, by its new one otherwise.
+    fn has(&self, record: &Record, flag: &str, name: &str) -> bool {
+        if flag == "drop" {
+            return record.get(name).is_some();
+        }
+        self.add.iter().any(|(new, _)| *new == name)
+            || record.names().any(|old| self.new_name(old) == name)
+    }
+
+    fn new_name<'a>(&'a self, old: &'a str) -> &'a str {
+        self.rename.iter().find(|(name, _)| *name == old).map_or(old, |(_, new)| new)
+    }
+
+    fn record(&self, record: Record) -> anyhow::Result<Record> {
+        Ok(Record { columns: self.apply(&record)?, ..record })
+    }
+
     fn apply(&self, record: &Record) -> anyhow::Result<Map<String, Value>> {
         let missing = |name: &str| {
             let known: Vec<&str> = record.names().collect();
@@ -166,17 +201,16 @@ impl Shape<'_> {
             if self.args.drop.contains(name) {
                 continue;
             }
-            let new =
-                self.rename.iter().find(|(old, _)| old == name).map_or(name.as_str(), |p| p.1);
+            let new = self.new_name(name);
             let other = value.as_str().and_then(|text| {
                 self.replace.iter().find(|(column, old, _)| *column == new && *old == text)
             });
             let value = &other.map_or_else(|| value.clone(), |(_, _, text)| Value::from(*text));
             let value = match value {
                 Value::String(text) if self.args.number.iter().any(|n| n == new) => number(text)
-                    .ok_or_else(|| {
+                    .map_err(|why| {
                         let row = record.row;
-                        bad_input(format!("row {row}: column {new:?} is {text:?}, not a number"))
+                        bad_input(format!("row {row}: column {new:?} is {text:?}, {why}"))
                     })?,
                 value => value.clone(),
             };
@@ -199,10 +233,77 @@ impl Shape<'_> {
     }
 }
 
-fn number(text: &str) -> Option<Value> {
+/// Columns that a flag names, and that no row has had so far.
+struct Unseen<'a> {
+    shape: &'a Shape<'a>,
+    left: Vec<(&'static str, &'a str)>,
+    /// The columns of the first row.
+    known: Option<String>,
+}
+
+impl<'a> Unseen<'a> {
+    fn new(shape: &'a Shape<'a>) -> Unseen<'a> {
+        let drop = shape.args.drop.iter().map(|name| ("drop", name.as_str()));
+        let replace = shape.replace.iter().map(|(name, ..)| ("replace", *name));
+        let number = shape.args.number.iter().map(|name| ("number", name.as_str()));
+        Unseen { shape, left: drop.chain(replace).chain(number).collect(), known: None }
+    }
+
+    fn look(&mut self, record: &Record) {
+        self.left.retain(|(flag, name)| !self.shape.has(record, flag, name));
+        self.known.get_or_insert_with(|| record.names().collect::<Vec<_>>().join(", "));
+    }
+
+    /// Refuses a name that no row has: it is misspelt, and its flag has changed nothing.
+    fn refuse(&self) -> anyhow::Result<()> {
+        match (self.left.first(), &self.known) {
+            (Some((flag, name)), Some(known)) => Err(bad_input(format!(
+                "--{flag} {name}: no row has a column of that name; the first row has {known}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The number that a text says, or why it is none.
+fn number(text: &str) -> Result<Value, &'static str> {
     let text = text.trim();
     if let Ok(whole) = text.parse::<i64>() {
-        return Some(whole.into());
+        return Ok(whole.into());
     }
-    text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from)
+    if let Ok(whole) = text.parse::<u64>() {
+        return Ok(whole.into());
+    }
+    let number: f64 = text.parse().map_err(|_| NO_NUMBER)?;
+    let digits = text.trim_start_matches(['+', '-']);
+    // Beyond 64 bits only some whole numbers can be kept, and another one would be written silently.
+    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_whole && format!("{:.0}", number.abs()) != digits.trim_start_matches('0') {
+        return Err("a whole number too long to be kept as it is; leave the column as text");
+    }
+    if number.is_finite() { Ok(number.into()) } else { Err(NO_NUMBER) }
+}
+
+const NO_NUMBER: &str = "not a number";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_kept_to_the_last_digit_or_refused() {
+        let max = u64::MAX.to_string();
+        assert_eq!(number(&max), Ok(json!(u64::MAX)));
+        assert_eq!(number("-9223372036854775808"), Ok(json!(i64::MIN)));
+        assert_eq!(number(" +007 "), Ok(json!(7)));
+        // 2^64 is a float, and the number after it is none.
+        assert_eq!(number("018446744073709551616"), Ok(json!(18_446_744_073_709_551_616.0)));
+        for text in ["18446744073709551617", "-9223372036854775809", &"9".repeat(400)] {
+            assert!(number(text).is_err_and(|why| why.starts_with("a whole number too long")));
+        }
+        assert_eq!(number("1e300"), Ok(json!(1e300)));
+        for text in ["", "one", "NaN", "1e999", "--5"] {
+            assert_eq!(number(text), Err(NO_NUMBER), "{text}");
+        }
+    }
 }

@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use paddock_datasets::curate::too_similar;
 use paddock_datasets::dedupe::Near;
-use paddock_datasets::inspect::{all_text, text_of};
 use paddock_datasets::readers;
-use paddock_datasets::record::Record;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Reading;
 use crate::data::output::{Manifest, Output};
-use crate::data::rows::{Teller, each_row, files};
+use crate::data::rows::{Teller, each_row, files, judged_text};
 use crate::data::show::short;
 use crate::error::bad_input;
 
@@ -110,7 +108,7 @@ impl Args {
         let mut texts: Vec<String> = Vec::new();
         let mut teller = Teller::new("read");
         each_row(paths, &self.reading.options(), &mut teller, &mut |_, record| {
-            let text = self.text(&record)?;
+            let text = judged_text(&record, &self.on)?;
             match self.by {
                 By::Exact => {
                     let row = found.len();
@@ -142,21 +140,6 @@ impl Args {
             By::Rouge => too_similar(&[], &slices(&texts), threshold),
         })
     }
-
-    /// The text that a row is judged by.
-    fn text(&self, record: &Record) -> anyhow::Result<String> {
-        if self.on.is_empty() {
-            return Ok(all_text(record));
-        }
-        match self.on.iter().find(|name| record.get(name).is_none()) {
-            None => Ok(text_of(record, &self.on)),
-            Some(name) => {
-                let known: Vec<&str> = record.names().collect();
-                let (row, known) = (record.row, known.join(", "));
-                Err(bad_input(format!("row {row}: there is no column {name:?}; there are {known}")))
-            }
-        }
-    }
 }
 
 /// Texts that wait to be cut into pieces.
@@ -183,7 +166,7 @@ fn show(args: &Args, paths: &[PathBuf], twins: &[Option<usize>]) -> anyhow::Resu
         for record in readers::open(path, &args.reading.options())?.flatten() {
             if wanted.contains(&next) {
                 let place = format!("{} row {}", path.display(), record.row);
-                found.insert(next, (place, short(&args.text(&record)?, 90)));
+                found.insert(next, (place, short(&judged_text(&record, &args.on)?, 90)));
             }
             next += 1;
             if next > *last {

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use paddock_datasets::curate::{Filters, Verdict};
-use paddock_datasets::inspect::{all_text, text_of};
 use paddock_datasets::language::{codes, language};
 use serde_json::json;
 
 use super::Reading;
 use crate::data::output::{Manifest, Output};
-use crate::data::rows::{Teller, each_row, files};
+use crate::data::rows::{Teller, each_row, files, judged_text};
 use crate::data::show::short;
 use crate::error::bad_input;
 
@@ -107,7 +106,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut teller = Teller::new("judged");
     each_row(&paths, &args.reading.options(), &mut teller, &mut |file, record| {
         all += 1;
-        let text = if args.on.is_empty() { all_text(&record) } else { text_of(&record, &args.on) };
+        let text = judged_text(&record, &args.on)?;
         let reason = filters.verdict(&text).map(|verdict| words(&verdict));
         let reason = reason.or_else(|| {
             let (wanted, found) = (args.language.as_deref()?, language(&text)?);

@@ -7,6 +7,7 @@ use paddock_core::philox::{Philox, Stream};
 use paddock_datasets::dedupe::near;
 use paddock_datasets::inspect::all_text;
 use paddock_datasets::record::{Record, scalar_text};
+use paddock_datasets::split::group_keys;
 use serde_json::{Map, Value, json};
 
 use super::{Reading, Writing};
@@ -43,26 +44,39 @@ pub struct Args {
 /// Candidates of one source, the first in the order of the draw first: (least quality first, chance).
 type Queue = BTreeMap<(u64, u64), Map<String, Value>>;
 
+/// A source: its place among the sources, by seed, and its name.
+type Source = (u64, String);
+
 /// Rows that may be drawn: of each source as many as its part and some more.
 #[derive(Default)]
 struct Candidates {
-    sources: BTreeMap<String, Queue>,
+    sources: BTreeMap<Source, Queue>,
     kept: usize,
     rows: u64,
     /// Whether any row had to be let go.
     full: bool,
+    /// Sources from this one on are left out: there are too many before it.
+    end: Option<Source>,
 }
 
 impl Candidates {
-    fn push(&mut self, source: String, place: (u64, u64), row: Map<String, Value>, most: usize) {
+    /// Keeps at most twice `most` rows.
+    fn push(&mut self, source: Source, place: (u64, u64), row: Map<String, Value>, most: usize) {
         self.rows += 1;
-        self.sources.entry(source).or_default().insert(place, row);
-        self.kept += 1;
-        if self.kept <= 2 * most {
+        if self.end.as_ref().is_some_and(|end| source >= *end) {
             return;
         }
-        // The longest queues are cut: even sources need the same number of each.
+        self.sources.entry(source).or_default().insert(place, row);
+        self.kept += 1;
+        if self.kept <= most.saturating_mul(2) {
+            return;
+        }
         self.full = true;
+        // A draw does not come to sources behind so many others.
+        while self.sources.len() > most {
+            self.end = self.sources.pop_last().map(|(source, _)| source);
+        }
+        // The longest queues are cut: even sources need the same number of each.
         let mut lengths: Vec<usize> = self.sources.values().map(Queue::len).collect();
         lengths.sort_unstable();
         let (mut left, mut part) = (most, 1);
@@ -71,7 +85,7 @@ impl Candidates {
             if *length > part {
                 break;
             }
-            left -= length;
+            left = left.saturating_sub(*length);
         }
         for queue in self.sources.values_mut() {
             while queue.len() > part {
@@ -99,12 +113,18 @@ impl Args {
         Ok((!ascending, chance))
     }
 
-    fn source(&self, path: &std::path::Path, record: &Record) -> anyhow::Result<String> {
-        let Some(column) = &self.source else { return Ok(path.display().to_string()) };
-        record.get(column).and_then(scalar_text).ok_or_else(|| {
-            let row = record.row;
-            bad_input(format!("row {row}: column {column:?} is absent or no text"))
-        })
+    /// The source of a row. Sources take turns in an order by seed: by name the same ones would go first always.
+    fn source(&self, path: &std::path::Path, record: &Record) -> anyhow::Result<Source> {
+        let name = match &self.source {
+            None => path.display().to_string(),
+            Some(column) => record.get(column).and_then(scalar_text).ok_or_else(|| {
+                let row = record.row;
+                bad_input(format!("row {row}: column {column:?} is absent or no text"))
+            })?,
+        };
+        let key = group_keys(&[&name]).first().copied().unwrap_or_default();
+        let random = Philox::new(self.seed, Stream::MIX);
+        Ok((random.below((key >> 96) as u32, key as u64, u64::MAX), name))
     }
 
     /// Reads all rows and keeps at most about `most` of them.
@@ -175,10 +195,10 @@ type Chosen = Vec<(String, Map<String, Value>)>;
 /// One of each source in turn until there are enough or none is left; of near twins the one that comes first
 /// in the order of the draw. Also how many were passed over.
 fn draw(args: &Args, candidates: &Candidates) -> (Chosen, usize) {
-    type Place<'a> = ((u64, u64), &'a str, &'a Map<String, Value>);
+    type Place<'a> = ((u64, u64), &'a Source, &'a Map<String, Value>);
     let mut order: Vec<Place<'_>> = Vec::new();
     for (source, queue) in &candidates.sources {
-        order.extend(queue.iter().map(|(place, row)| (*place, source.as_str(), row)));
+        order.extend(queue.iter().map(|(place, row)| (*place, source, row)));
     }
     order.sort_by_key(|(place, source, _)| (*place, *source));
     let texts: Vec<String> = order
@@ -189,21 +209,49 @@ fn draw(args: &Args, candidates: &Candidates) -> (Chosen, usize) {
         .collect();
     let slices: Vec<&str> = texts.iter().map(String::as_str).collect();
     let twins = near(&slices, args.threshold);
-    let mut queues: BTreeMap<&str, Vec<&Map<String, Value>>> = BTreeMap::new();
+    let mut queues: BTreeMap<&Source, Vec<&Map<String, Value>>> = BTreeMap::new();
     for ((_, source, row), twin) in order.iter().zip(&twins) {
         let queue = queues.entry(source).or_default();
         if twin.is_none() {
             queue.push(row);
         }
     }
-    let longest = queues.values().map(Vec::len).max().unwrap_or(0);
     let mut chosen = Vec::new();
-    for place in 0..longest {
-        for (source, queue) in &queues {
-            if chosen.len() < args.rows {
-                chosen.extend(queue.get(place).map(|row| ((*source).to_string(), (*row).clone())));
-            }
+    for place in 0.. {
+        queues.retain(|_, queue| queue.len() > place);
+        if queues.is_empty() || chosen.len() >= args.rows {
+            break;
+        }
+        for ((_, source), queue) in queues.iter().take(args.rows - chosen.len()) {
+            chosen.push((source.clone(), queue[place].clone()));
         }
     }
     (chosen, twins.iter().flatten().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_sources_than_are_drawn_take_no_more_memory() {
+        let mut found = Candidates::default();
+        // Each source comes three times, with a better row each time, in an order of no kind.
+        for n in (0..3000u64).map(|n| n * 7 % 1000) {
+            let (source, place) = ((n, n.to_string()), (0, 3000 - found.rows));
+            found.push(source, place, Map::new(), 8);
+            assert!(found.kept <= 16 && found.sources.len() <= 16, "{}", found.kept);
+        }
+        assert!(found.full && found.rows == 3000);
+        let first: Vec<u64> = found.sources.keys().take(8).map(|(n, _)| *n).collect();
+        assert_eq!(first, (0..8).collect::<Vec<u64>>(), "the first of all in the order by seed");
+        // One long source among short ones is cut, and they are not.
+        let mut found = Candidates::default();
+        for n in 0..100u64 {
+            let source = if n % 20 == 0 { n } else { 1000 };
+            found.push((source, String::new()), (0, n), Map::new(), 16);
+        }
+        let lengths: Vec<usize> = found.sources.values().map(Queue::len).collect();
+        assert!(found.kept <= 32 && lengths[..5] == [1; 5] && lengths[5] >= 11, "{lengths:?}");
+    }
 }

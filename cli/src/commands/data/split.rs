@@ -1,21 +1,24 @@
 //! `core-cli data split`
 
-use std::collections::{BTreeMap, BTreeSet};
+mod old;
+mod plan;
+mod report;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use paddock_datasets::dedupe::Near;
 use paddock_datasets::inspect::all_text;
-use paddock_datasets::readers;
 use paddock_datasets::record::{Record, scalar_text};
-use paddock_datasets::split::{SplitOptions, group_keys, split, split_by_order, split_stratified};
-use serde_json::{Value, json};
+use paddock_datasets::split::group_keys;
 
+use self::old::{remove_old, stale_sides};
+use self::plan::{refuse_too_many, same_kind};
+use self::report::{SHOWN, report, texts_of};
 use super::Reading;
-use crate::data::output::{Manifest, Output};
+use crate::data::output::Output;
 use crate::data::rows::{Teller, each_row, files};
-use crate::data::show::short;
-use crate::data::sides::{Cuts, Places, Shares};
+use crate::data::sides::Places;
 use crate::error::bad_input;
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +45,8 @@ pub struct Args {
     /// Seed of the choice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Rows at least this alike on two sides are reported as leaks; 0 looks for none.
+    /// Rows at least this alike on two sides are reported as leaks; 0 looks for none. What more than 100 rows
+    /// and a tenth of them have in common, such as a system prompt, does not count.
     #[arg(long, default_value_t = 0.8)]
     leak_threshold: f64,
     /// Keep near twins on one side, so that nothing leaks (not with --by order or stratified).
@@ -78,23 +82,20 @@ struct Known {
     rows: u64,
     keys: Vec<u128>,
     values: Vec<String>,
+    /// Whether the values are numbers.
+    numbers: Option<bool>,
     places: Places,
     near: Near,
-}
-
-/// How rows are told their side.
-enum Plan {
-    /// The side of each row: 0 train, 1 validation, 2 test.
-    Exact(Vec<u8>),
-    /// By the row's own text or group.
-    ByKey(Shares),
-    /// By its place in an order.
-    ByOrder(Cuts),
 }
 
 const SIDES: [&str; 3] = ["train", "validation", "test"];
 
 impl Args {
+    /// Whether rows go to a side: 0 train, 1 validation, 2 test.
+    fn uses(&self, side: usize) -> bool {
+        side == 0 || [0.0, self.validation, self.test][side] > 0.0
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let share = |share: f64| (0.0..=0.5).contains(&share);
         if !share(self.validation) || !share(self.test) || self.validation + self.test <= 0.0 {
@@ -119,7 +120,7 @@ impl Args {
         let mut known = Known::default();
         let mut texts: Vec<String> = Vec::new();
         let mut teller = Teller::new("read");
-        each_row(paths, &self.reading.options(), &mut teller, &mut |_, record| {
+        each_row(paths, &self.reading.options(), &mut teller, &mut |file, record| {
             let row = known.rows as usize;
             known.rows += 1;
             if row < EXACT_ROWS {
@@ -129,8 +130,11 @@ impl Args {
                 known.values = Vec::new();
             }
             if self.by != By::Random {
-                let own = value(&record, self.column.as_deref().unwrap_or_default())?;
+                let column = self.column.as_deref().unwrap_or_default();
+                let own = value(&record, column)?;
                 if self.by == By::Order {
+                    let place = (paths[file].as_path(), record.row);
+                    same_kind(&mut known.numbers, &own, column, place)?;
                     known.places.push(&own, self.seed);
                 }
                 if row < EXACT_ROWS {
@@ -150,100 +154,11 @@ impl Args {
         if known.rows < 2 {
             return Err(bad_input(format!("there are {} rows, too few to split", known.rows)));
         }
-        if self.keep_twins_together && (known.near.len() as u64) < known.rows {
-            return Err(bad_input(format!(
-                "--keep-twins-together compares all rows in memory, and there are too many for that: \
-                 {} of {} were compared. Split without it and look at what it reports",
-                known.near.len(),
-                known.rows
-            )));
+        if self.keep_twins_together {
+            refuse_too_many(known.rows, known.near.len() as u64)?;
         }
         Ok(known)
     }
-
-    fn plan(&self, known: Known, twins: &[Option<usize>]) -> anyhow::Result<Plan> {
-        if known.rows <= EXACT_ROWS as u64 {
-            return Ok(Plan::Exact(self.sides(&known, twins)?));
-        }
-        let Args { test, validation, seed, .. } = *self;
-        let shares = Shares { test, validation, seed };
-        Ok(match self.by {
-            By::Order => Plan::ByOrder(known.places.cuts(&shares)),
-            _ => Plan::ByKey(shares),
-        })
-    }
-
-    /// The side of a row by its number and content.
-    fn side(&self, plan: &Plan, row: usize, record: &Record) -> anyhow::Result<Option<usize>> {
-        let own = || value(record, self.column.as_deref().unwrap_or_default());
-        Ok(match plan {
-            Plan::Exact(sides) => sides.get(row).map(|side| usize::from(*side)),
-            Plan::ByKey(shares) if self.by == By::Group => {
-                let keys = group_keys(&[own()?.as_str()]);
-                keys.first().map(|key| shares.by_key(*key))
-            }
-            Plan::ByKey(shares) => Some(shares.by_key(row_key(record)?)),
-            Plan::ByOrder(cuts) => Some(cuts.side(&own()?)),
-        })
-    }
-
-    /// The side of each row: 0 train, 1 validation, 2 test.
-    fn sides(&self, known: &Known, twins: &[Option<usize>]) -> anyhow::Result<Vec<u8>> {
-        let mut keys = known.keys.clone();
-        if self.keep_twins_together {
-            for (row, twin) in twins.iter().enumerate() {
-                keys[row] = known.keys[twin.unwrap_or(row)];
-            }
-        }
-        let mut sides = vec![0u8; keys.len()];
-        let mut left: Vec<usize> = (0..keys.len()).collect();
-        for (side, share) in [(2, self.test), (1, self.validation)] {
-            if share == 0.0 {
-                continue;
-            }
-            // Shares are of all rows; what is left after the test rows is fewer.
-            let share = (share * keys.len() as f64 / left.len() as f64).min(0.5);
-            let options = SplitOptions { share, min_rows: 1, seed: self.seed };
-            let held = self.held(&left, &keys, &known.values, &options)?;
-            held.iter().for_each(|i| sides[left[*i]] = side);
-            left.retain(|row| sides[*row] == 0);
-        }
-        Ok(sides)
-    }
-
-    fn held(
-        &self,
-        rows: &[usize],
-        keys: &[u128],
-        values: &[String],
-        options: &SplitOptions,
-    ) -> anyhow::Result<Vec<usize>> {
-        let own: Vec<u128> = rows.iter().map(|row| keys[*row]).collect();
-        let texts = || rows.iter().map(|row| values[*row].as_str()).collect::<Vec<&str>>();
-        let parts = match self.by {
-            By::Random => split(&own, options),
-            By::Stratified => split_stratified(&own, &texts(), options)?,
-            By::Group => split(&group_keys(&texts()), options),
-            By::Order => {
-                let texts = texts();
-                let numbers: Option<Vec<f64>> = texts.iter().map(|t| t.parse().ok()).collect();
-                match numbers {
-                    Some(numbers) => {
-                        let places: Vec<i64> = numbers.iter().map(|n| ordered(*n)).collect();
-                        split_by_order(&places, options)
-                    }
-                    None => split_by_order(&texts, options),
-                }
-            }
-        };
-        Ok(parts.validation)
-    }
-}
-
-/// A number as an integer that sorts the same way.
-fn ordered(number: f64) -> i64 {
-    let bits = number.to_bits() as i64;
-    bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
 fn value(record: &Record, column: &str) -> anyhow::Result<String> {
@@ -272,35 +187,40 @@ fn row_key(record: &Record) -> anyhow::Result<u128> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     args.check()?;
     let paths = files(&args.files)?;
-    let used = |side: &usize| *side == 0 || [0.0, args.validation, args.test][*side] > 0.0;
+    let stale = stale_sides(&args, &paths)?;
     let mut outputs: Vec<Option<Output>> = Vec::new();
     for (side, name) in SIDES.iter().enumerate() {
         let path = args.out.join(format!("{name}.jsonl"));
         let begin = || Output::create(&path, args.force, &paths);
-        outputs.push(used(&side).then(begin).transpose()?);
+        outputs.push(args.uses(side).then(begin).transpose()?);
     }
-    let known = args.read(&paths)?;
+    let mut known = args.read(&paths)?;
     let (rows, compared) = (known.rows, known.near.len());
     if compared > 0 {
         eprintln!("looking for near twins among {compared} rows");
     }
-    let twins = known.near.find(args.leak_threshold);
-    let plan = args.plan(known, &twins)?;
+    let twins = std::mem::take(&mut known.near).find(args.leak_threshold);
+    let plan = args.plan(&known, &twins)?;
+    drop(known);
     // The sides of the rows that were compared.
     let mut sides: Vec<u8> = Vec::with_capacity(compared);
     let mut next = 0;
+    let mut counts = [0; 3];
     each_row(&paths, &args.reading.options(), &mut Teller::new("written"), &mut |_, record| {
         let side = args.side(&plan, next, &record)?;
         if let (true, Some(side)) = (next < compared, side) {
             sides.push(side as u8);
         }
         next += 1;
+        side.into_iter().for_each(|side| counts[side] += 1);
         let out = side.and_then(|side| outputs[side].as_mut());
         out.ok_or_else(|| bad_input("a file changed while it was read"))?.row(&record.columns)
     })?;
     if next as u64 != rows {
         return Err(bad_input("a file changed while it was read; try again"));
     }
+    args.refuse_empty(counts, None)?;
+    remove_old(&args.out, &stale)?;
     let mut written = Vec::new();
     for out in outputs.into_iter().flatten() {
         written.push(out.finish()?);
@@ -317,73 +237,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let text = texts.get(&row).map_or("", String::as_str);
         format!("{} row {row}: {text}", SIDES[usize::from(sides[row])])
     })
-}
-
-/// Leaks that are shown in full.
-const SHOWN: usize = 20;
-
-/// The beginnings of some rows, read again.
-fn texts_of(
-    args: &Args,
-    paths: &[PathBuf],
-    rows: &BTreeSet<usize>,
-) -> anyhow::Result<BTreeMap<usize, String>> {
-    let mut found = BTreeMap::new();
-    let Some(last) = rows.last() else { return Ok(found) };
-    let all = paths.iter().map(|path| readers::open(path, &args.reading.options()));
-    let good = all.flat_map(|rows| rows.into_iter().flatten().flatten());
-    for (row, record) in good.take(last + 1).enumerate() {
-        if rows.contains(&row) {
-            found.insert(row, short(&all_text(&record), 80));
-        }
-    }
-    Ok(found)
-}
-
-fn report(
-    args: &Args,
-    paths: &[PathBuf],
-    written: &[Value],
-    (rows, compared): (u64, usize),
-    leaks: &[(usize, usize)],
-    line: impl Fn(usize) -> String,
-) -> anyhow::Result<()> {
-    let looked = compared > 0;
-    let manifest = Manifest {
-        command: "data split",
-        inputs: paths,
-        settings: json!({
-            "by": format!("{:?}", args.by).to_lowercase(), "column": args.column,
-            "validation": args.validation, "test": args.test,
-            "leak_threshold": args.leak_threshold,
-            "keep_twins_together": args.keep_twins_together,
-        }),
-        seed: Some(args.seed),
-        found: json!({"rows": rows, "compared": compared, "leaks": looked.then_some(leaks.len())}),
-    };
-    manifest.write(&args.out.join("split"), written)?;
-    for file in written {
-        let name = file["file"].as_str().unwrap_or_default();
-        println!("{:>9} rows  {}", file["rows"], args.out.join(name).display());
-    }
-    if rows > EXACT_ROWS as u64 {
-        println!(
-            "above {EXACT_ROWS} rows each is told its side by itself, so shares are about right"
-        );
-    }
-    if !looked {
-        println!("near twins on two sides were not looked for");
-        return Ok(());
-    }
-    println!("{} rows have a near twin on another side", leaks.len());
-    if (compared as u64) < rows {
-        println!("  (looked for in the first {compared} rows)");
-    }
-    for (row, twin) in leaks.iter().take(SHOWN) {
-        println!("  {}\n  {}", line(*row), line(*twin));
-    }
-    if !leaks.is_empty() && args.by == By::Random {
-        println!("--keep-twins-together puts them on one side");
-    }
-    Ok(())
 }

@@ -104,8 +104,11 @@ impl Manifest {
         Self { format, version: MANIFEST_VERSION, step, files, info, checksum }
     }
 
-    /// The bytes of `manifest.json`.
-    pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+    /// The bytes of `manifest.json`, with the seal that fits.
+    ///
+    /// # Errors
+    /// None that is known: everything in it can be written as JSON.
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let sealed = Self { checksum: self.seal()?, ..self.clone() };
         let mut text = serde_json::to_vec_pretty(&sealed)?;
         text.push(b'\n');

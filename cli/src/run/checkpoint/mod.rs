@@ -13,6 +13,8 @@
 #[cfg(test)]
 mod enumeration;
 #[cfg(test)]
+mod going_on;
+#[cfg(test)]
 mod kill;
 mod manifest;
 mod reader;

@@ -14,7 +14,7 @@ pub(super) const STEPS: [u64; 4] = [10, 20, 30, 40];
 const BEST: u64 = 10;
 
 /// The files of a step: contents that differ from step to step, one longer than the other.
-fn contents(step: u64) -> [(&'static str, Vec<u8>); 2] {
+pub(super) fn contents(step: u64) -> [(&'static str, Vec<u8>); 2] {
     let text = |name: &str| format!("{name} of step {step}").into_bytes();
     [("weights.safetensors", text("the weights").repeat(3)), ("state.bin", text("the state"))]
 }
@@ -144,7 +144,7 @@ fn f36_a_full_disk_leaves_no_trace_and_can_be_retried() -> Result<(), Box<dyn st
 }
 
 /// Changes one byte of a file in an image.
-fn flip(image: &Image, path: &str, index: usize) -> Image {
+pub(super) fn flip(image: &Image, path: &str, index: usize) -> Image {
     let mut image = image.clone();
     if let Some(Some(contents)) = image.get_mut(path) {
         let mut changed = contents.to_vec();

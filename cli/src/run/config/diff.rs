@@ -4,7 +4,7 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use super::{ConfigError, KEYS, Key, OnResume, Problem, RunConfig};
+use super::{ConfigError, KEYS, Key, LossSpike, OnResume, Problem, RunConfig};
 
 /// One key with another value than before.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,11 @@ pub fn compare(recorded: &RunConfig, now: &RunConfig) -> Result<Vec<Change>, Con
         key: key.name,
         was: words(before.get(key.name)),
         now: words(after.get(key.name)),
-        on_resume: key.on_resume,
+        on_resume: match (key.name, now.loss_spike) {
+            // Then the checkpoint that was due last decides which rows are left out after a spike.
+            ("save_every", LossSpike::Rewind) => OnResume::ChangesResult,
+            _ => key.on_resume,
+        },
     };
     Ok(KEYS.iter().filter(differs).map(change).collect())
 }
@@ -56,6 +60,10 @@ pub fn permit(changes: &[Change], allowed: bool) -> Result<(), ConfigError> {
             OnResume::ChangesResult => {
                 "the run would end in another result than it was on the way to; give \
                  --allow-changes to do so nevertheless (it will be recorded), or take the old value"
+            }
+            OnResume::MustMatch if change.key == "seed" => {
+                "it decides which rows are held out, and rows that were trained on would judge the model; take the \
+                 old value, or start a new run"
             }
             OnResume::MustMatch => {
                 "the checkpoint cannot go on with it; take the old value, or start a new run (with \

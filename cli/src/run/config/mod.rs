@@ -163,7 +163,7 @@ keys! {
     /// Leave unreadable rows out (they are counted and named) instead of stopping before the start.
     skip_bad: bool = false, MustMatch;
     /// All random choices follow from this number.
-    seed: u64 = 1, ChangesResult;
+    seed: u64 = 1, MustMatch;
     /// Shuffle the rows anew in each epoch.
     shuffle: bool = true, ChangesResult;
 

@@ -209,6 +209,24 @@ fn f58_a_resumed_run_may_change_some_things() -> Result<(), ConfigError> {
     let text = permit(&later(&["lora_rank=4", "max_seq_len=5"])?, true).unwrap_err().to_string();
     assert!(text.contains("lora_rank was 16, is now 4: the checkpoint cannot"), "{text}");
     assert!(text.contains("max_seq_len was not set, is now 5"), "{text}");
+    // Another seed would train on rows that were held out, and hold out rows that were trained on.
+    let text = permit(&later(&["seed=2"])?, true).unwrap_err().to_string();
+    assert!(text.contains("seed was 1, is now 2: it decides which rows are held out"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn f58_where_a_run_goes_back_to_checkpoints_their_steps_change_the_result()
+-> Result<(), ConfigError> {
+    for (policy, decides) in [("warn", false), ("skip", false), ("rewind", true)] {
+        let recorded = set(&["model=m", "data=a.json", &format!("loss_spike={policy}")])?;
+        let recorded = recorded.resolved(100);
+        let (now, _) =
+            Layers::from_recorded(&recorded)?.set(&["save_every=5".to_string()])?.build()?;
+        let changes = compare(&recorded, &now)?;
+        assert_eq!(permit(&changes, false).is_err(), decides, "{policy}");
+        assert_eq!(permit(&changes, true), Ok(()), "{policy}");
+    }
     Ok(())
 }
 

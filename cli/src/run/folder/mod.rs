@@ -6,6 +6,7 @@ mod tests;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
+use super::control;
 use super::lock::{LOCK_FILE, Lock, LockError};
 use crate::storage::whole::retry;
 use crate::storage::words::explain;
@@ -154,6 +155,7 @@ impl RunFolder {
             }
         }
         let lock = Lock::take(&path)?;
+        control::forget(&path);
         let folder = Self { path, lock };
         make_dirs(&folder.checkpoints())?;
         Ok(folder)

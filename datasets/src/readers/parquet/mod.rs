@@ -99,12 +99,12 @@ impl Iterator for ParquetRows {
             Ok(Some(Ok(row))) => {
                 let number = self.row;
                 self.row += 1;
-                return Some(Ok(RawRow {
-                    row: number,
-                    byte: None,
-                    line: None,
-                    columns: object(&row),
-                }));
+                // The library has no text for dates and times beyond its calendar and panics.
+                let columns = catch_unwind(AssertUnwindSafe(|| object(&row)));
+                return Some(match columns {
+                    Ok(columns) => Ok(RawRow { row: number, byte: None, line: None, columns }),
+                    Err(_) => Err(bad_row(&self.file, number, None, None, BadRowKind::Date)),
+                });
             }
             Ok(Some(Err(ParquetError::General(words)))) => words,
             Ok(Some(Err(error))) => error.to_string(),

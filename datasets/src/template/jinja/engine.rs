@@ -1,6 +1,7 @@
 //! The Jinja interpreter with its limits. A template can read the row and nothing else: no files,
 //! no other templates, no host objects; its steps, its nesting and its output are limited.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::OnceLock;
 
@@ -15,6 +16,8 @@ use crate::template::jinja::{lists, python};
 const FUEL: u64 = 5_000_000;
 /// Bytes of one rendering.
 pub const MAX_OUTPUT: usize = 64 << 20;
+/// Bytes of text that filters make of one row: one that doubles a text fills the memory in few steps.
+const MAX_MADE: usize = 1 << 20;
 /// Bytes of a template's source.
 pub const MAX_SOURCE: usize = 1 << 20;
 /// Nested calls of macros.
@@ -28,6 +31,11 @@ pub enum Style {
     /// Chat templates: blocks take their line along, and a missing variable is empty, as Hugging
     /// Face has it. Their variables are the program's own; what comes from rows is checked before.
     Chat,
+}
+
+thread_local! {
+    /// Bytes that filters have made in the rendering at hand.
+    static MADE: Cell<usize> = const { Cell::new(0) };
 }
 
 static WATCH: OnceLock<fn(bool)> = OnceLock::new();
@@ -98,6 +106,7 @@ impl Engine {
             message: explain(&error),
         };
         let _watched = Watched::begin();
+        MADE.set(0);
         let template = self.env.get_template(MAIN).map_err(fail)?;
         let mut out = Bounded { bytes: Vec::new() };
         template.render_captured_to(context, &mut out).map_err(fail)?;
@@ -144,15 +153,19 @@ fn environment(style: Style) -> Environment<'static> {
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(MAX_NESTING);
     env.set_debug(true);
-    env.set_formatter(|out, _, value| {
+    env.set_formatter(move |out, _, value| {
         let written = match value.as_str() {
+            // A row's null is nothing to learn: promptsource would write "None".
+            _ if value.is_none() && style == Style::Plain => Ok(()),
             Some(text) => out.write_str(text),
             None => out.write_str(&python::text(value)),
         };
         written.map_err(|_| JinjaError::new(ErrorKind::WriteFailure, "the output is too long"))
     });
     env.set_unknown_method_callback(methods);
-    env.add_filter("string", |value: Value| python::text(&value));
+    env.add_filter("string", |value: Value| made(python::text(&value)));
+    env.add_filter("pprint", |value: Value| made(minijinja::filters::pprint(&value)));
+    env.add_filter("replace", replace);
     env.add_filter("int", |value: Value, default: Option<i64>| {
         whole_number(&value).unwrap_or(default.unwrap_or(0))
     });
@@ -211,6 +224,9 @@ fn methods(
             JinjaError::new(ErrorKind::InvalidOperation, message)
         });
     }
+    if let (Some(_), "replace", [from, to]) = (value.as_str(), method, args) {
+        return replace(value.clone(), from.clone(), to.clone()).map(Value::from);
+    }
     if let (Some(text), "index", [wanted]) = (value.as_str(), method, args) {
         let wanted = wanted.as_str().unwrap_or_default();
         return match text.find(wanted) {
@@ -219,6 +235,30 @@ fn methods(
         };
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
+/// A text that a filter made, if that is not more in all than one row may take.
+fn made(text: String) -> std::result::Result<String, JinjaError> {
+    makes(text.len()).map(|()| text)
+}
+
+fn makes(bytes: usize) -> std::result::Result<(), JinjaError> {
+    MADE.set(MADE.get().saturating_add(bytes));
+    if MADE.get() <= MAX_MADE {
+        return Ok(());
+    }
+    let message = format!("its filters make more than {MAX_MADE} bytes of text");
+    Err(JinjaError::new(ErrorKind::InvalidOperation, message))
+}
+
+fn replace(value: Value, from: Value, to: Value) -> std::result::Result<String, JinjaError> {
+    let [text, from, to] = [&value, &from, &to].map(python::text);
+    let places = text.matches(from.as_str()).count();
+    // A text that grows no longer is only another one.
+    if to.len() > from.len() {
+        makes(text.len() + places * (to.len() - from.len()))?;
+    }
+    Ok(text.replace(&from, &to))
 }
 
 fn join(
@@ -236,7 +276,7 @@ fn join(
         };
         parts.push(python::text(&item));
     }
-    Ok(parts.join(separator.as_deref().unwrap_or_default()))
+    made(parts.join(separator.as_deref().unwrap_or_default()))
 }
 
 fn tojson(value: Value, kwargs: Kwargs) -> std::result::Result<String, JinjaError> {
@@ -247,9 +287,9 @@ fn tojson(value: Value, kwargs: Kwargs) -> std::result::Result<String, JinjaErro
     if indent.is_some_and(|width| width > 16) {
         return Err(JinjaError::new(ErrorKind::InvalidOperation, "tojson: indent above 16"));
     }
-    let value = serde_json::to_value(&value)
+    let json = serde_json::to_value(&value)
         .map_err(|e| JinjaError::new(ErrorKind::BadSerialization, e.to_string()))?;
-    Ok(python::json(&value, indent))
+    made(python::json(&json, indent))
 }
 
 fn zip(left: Value, right: Value) -> std::result::Result<Value, JinjaError> {

@@ -58,7 +58,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for template in &templates {
         let (name, template) = (template.name.clone(), template.compile()?);
         let options = args.reading.options();
-        let prompter = args.shots.prompter(std::slice::from_ref(&path), &options, &template)?;
+        let (paths, named) = (std::slice::from_ref(&path), (name.as_str(), &template));
+        let prompter = args.shots.prompter(paths, &options, named, &Ok)?;
         compiled.push(One { name, template, prompter });
     }
     let most = args.rows.unwrap_or(if args.json { u64::MAX } else { 3 });
