@@ -255,9 +255,11 @@ fn lost() -> anyhow::Result<()> {
 fn f51_f56_after_a_panic_or_with_a_lost_device_the_last_checkpoint_is_good_and_the_lock_is_free() {
     let desk = desk();
     desk.run(&format!("{TRAIN} {TWELVE} --out whole"), 0);
-    let ways: [(&str, fn() -> anyhow::Result<()>, u8, &str); 2] =
-        [("panic", panics, 1, ""), ("lost", lost, 3, "the card is gone")];
-    for (out, how, expected, said) in ways {
+    type Way = fn() -> anyhow::Result<()>;
+    let panics: Way = panics;
+    for (out, how, expected, said) in
+        [("panic", panics, 1, ""), ("lost", lost as Way, 3, "the card is gone")]
+    {
         let (code, words) = ended(&desk, out, 5, how);
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(expected)), "{out}");
         assert_eq!(words, said, "{out}");
