@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Checkpoint, Lab, Row, capacity, config, lora, packed, random_rows, trie};
+use common::{
+    Checkpoint, Lab, Row, STEP, capacity, config, lora, packed, random_rows, trie, uneven_rows,
+};
 use paddock_core::batch::Batch;
 use paddock_core::config::Config;
 use paddock_core::model::Method;
@@ -11,15 +13,7 @@ use paddock_core::plan::Recompute;
 use paddock_core::slot::Region;
 use paddock_core::train::trace::{Place, fingerprint, gradient_not_finite, where_not_finite};
 use paddock_core::train::{
-    Adam, Outcome, Phase, StepReport, StepSettings, Watch, evaluate, evaluate_while, step,
-};
-
-const SETTINGS: StepSettings = StepSettings {
-    adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, coupled: false },
-    lr: 1e-3,
-    max_grad_norm: 0.5,
-    step: 0,
-    seed: 7,
+    Outcome, Phase, StepReport, StepSettings, Watch, evaluate, evaluate_while, step,
 };
 
 fn wider() -> Config {
@@ -56,16 +50,6 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     (squares(&|i| f64::from(a[i]) - f64::from(b[i])) / squares(&|i| f64::from(b[i]))).sqrt()
 }
 
-/// Rows of very different numbers of trained tokens: a mean per micro-batch would show.
-fn uneven_rows(vocab: u32) -> Vec<Row> {
-    let mut rows = random_rows(16, 9, vocab);
-    for (i, row) in rows.iter_mut().enumerate() {
-        let keep = 1 + (i * 5) % 6;
-        row.weights.iter_mut().skip(3 + keep).for_each(|w| *w = 0.0);
-    }
-    rows
-}
-
 #[test]
 fn f65_micro_batches_change_nothing() {
     let config = wider();
@@ -78,7 +62,7 @@ fn f65_micro_batches_change_nothing() {
             let mut lab = lab(&checkpoint, &config, method);
             let batches = batches(&groups, config.vocab_size);
             let (model, plan) = (&lab.model, &lab.plan);
-            let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+            let outcome = step(&mut lab.b, model, plan, &batches, &STEP, &mut ()).unwrap();
             let report = updated(outcome);
             let gradient = lab.read(lab.model.params.all().in_region(Region::Grads));
             let params = state(&mut lab).0;
@@ -106,7 +90,7 @@ fn f67_the_same_step_gives_the_same_bits() {
         let (model, plan) = (&lab.model, &lab.plan);
         let batches = std::slice::from_ref(&batch);
         for number in 0..3 {
-            let settings = StepSettings { step: number, ..SETTINGS };
+            let settings = StepSettings { step: number, ..STEP };
             updated(step(&mut lab.b, model, plan, batches, &settings, &mut ()).unwrap());
         }
         state(&mut lab)
@@ -128,7 +112,7 @@ fn a_micro_batch_without_trained_tokens() {
             let mut lab = lab(&checkpoint, &config, method);
             let batches = batches(&groups, config.vocab_size);
             let (model, plan) = (&lab.model, &lab.plan);
-            let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+            let outcome = step(&mut lab.b, model, plan, &batches, &STEP, &mut ()).unwrap();
             let report = StepReport { computed: 0, ..updated(outcome) };
             all.push((report, state(&mut lab)));
         }
@@ -152,7 +136,7 @@ fn f64_a_step_without_trained_tokens_is_refused() {
         let mut lab = lab(&checkpoint, &config, Method::Full);
         let before = state(&mut lab);
         let (model, plan) = (&lab.model, &lab.plan);
-        let outcome = step(&mut lab.b, model, plan, &[batch], &SETTINGS, &mut ());
+        let outcome = step(&mut lab.b, model, plan, &[batch], &STEP, &mut ());
         assert!(outcome.is_err(), "{outcome:?}");
         assert_eq!(before, state(&mut lab));
     }
@@ -170,7 +154,7 @@ fn f62_not_a_number_stops_the_update() {
             let before = state(&mut lab);
             let batches = batches(&[&rows[..2], &rows[2..]], config.vocab_size);
             let (model, plan) = (&lab.model, &lab.plan);
-            let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+            let outcome = step(&mut lab.b, model, plan, &batches, &STEP, &mut ()).unwrap();
             let Outcome::NotFinite { found, .. } = outcome else { panic!("{outcome:?}") };
             assert_eq!(found.map(|f| f.0), Some(0), "the first micro-batch shows it");
             assert_same_bits(&before, &state(&mut lab));
@@ -192,7 +176,7 @@ fn the_bad_micro_batch_is_named() {
     let before = state(&mut lab);
     let batches = batches(&[&rows[..2], &rows[2..]], config.vocab_size);
     let (model, plan) = (&lab.model, &lab.plan);
-    let outcome = step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut ()).unwrap();
+    let outcome = step(&mut lab.b, model, plan, &batches, &STEP, &mut ()).unwrap();
     let Outcome::NotFinite { found, .. } = outcome else { panic!("{outcome:?}") };
     // Row 3's token 5 is predicted by entry 6 + 2; the one after it is the first to read it.
     assert_eq!(found, Some((1, 6 + 3)));
@@ -219,7 +203,7 @@ fn f62_the_first_bad_layer_is_named() {
             let mut lab: Lab<'_, f32> = Lab::new(&checkpoint, &config, lora(0.2), room, recompute);
             let before = state(&mut lab);
             let (model, plan) = (&lab.model, &lab.plan);
-            let found = where_not_finite(&mut lab.b, model, plan, &batch, &SETTINGS).unwrap();
+            let found = where_not_finite(&mut lab.b, model, plan, &batch, &STEP).unwrap();
             assert_eq!(found, place, "{name}");
             assert_same_bits(&before, &state(&mut lab));
         }
@@ -259,7 +243,7 @@ fn f54_one_wrong_bit_is_another_fingerprint() {
         let mut lab = lab(&checkpoint, &config, method);
         let print = |lab: &mut Lab<'_, f32>| {
             let (model, plan) = (&lab.model, &lab.plan);
-            fingerprint(&mut lab.b, model, plan, &batch, &SETTINGS).unwrap()
+            fingerprint(&mut lab.b, model, plan, &batch, &STEP).unwrap()
         };
         let first = print(&mut lab);
         assert_eq!(print(&mut lab), first);
@@ -308,12 +292,12 @@ fn a_stopped_step_changes_nothing() {
     for asked in 1..=13 {
         let (model, plan) = (&lab.model, &lab.plan);
         let outcome =
-            step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(asked)).unwrap();
+            step(&mut lab.b, model, plan, &batches, &STEP, &mut Impatient(asked)).unwrap();
         assert_eq!(outcome, Outcome::Stopped, "asked {asked} times");
         assert_eq!(before, state(&mut lab), "asked {asked} times");
     }
     let (model, plan) = (&lab.model, &lab.plan);
-    updated(step(&mut lab.b, model, plan, &batches, &SETTINGS, &mut Impatient(14)).unwrap());
+    updated(step(&mut lab.b, model, plan, &batches, &STEP, &mut Impatient(14)).unwrap());
     assert_ne!(before, state(&mut lab));
 }
 
@@ -356,7 +340,7 @@ fn f47_stopped_at_any_layer_and_begun_again_a_step_has_the_same_bits() {
             let lab = || Lab::<f32>::new(&checkpoint, &config, method, room(), recompute);
             let run = |lab: &mut Lab<'_, f32>, watch: &mut dyn Watch| {
                 let (model, plan) = (&lab.model, &lab.plan);
-                step(&mut lab.b, model, plan, &batches, &SETTINGS, watch).unwrap()
+                step(&mut lab.b, model, plan, &batches, &STEP, watch).unwrap()
             };
             let all = |lab: &mut Lab<'_, f32>| {
                 let (params, moments) = state(lab);

@@ -4,7 +4,7 @@
 #[path = "../../core/tests/common/mod.rs"]
 mod common;
 
-use common::{Checkpoint, Row, capacity, config, lora, packed, random_rows};
+use common::{Checkpoint, Row, STEP, capacity, config, lora, packed, uneven_rows};
 use paddock_core::backend::Backend;
 use paddock_core::batch::Batch;
 use paddock_core::config::Config;
@@ -12,31 +12,13 @@ use paddock_core::model::{Method, Model, init};
 use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::{Plan, Recompute};
 use paddock_core::slot::Region;
-use paddock_core::train::{Adam, Outcome, StepReport, StepSettings, step};
+use paddock_core::train::{Outcome, StepReport, step};
 use paddock_kernels::cpu::Cpu;
 use paddock_kernels::cpu::simd::Level;
 use paddock_kernels::ops::Storage;
 use paddock_kernels::ops::whole::distance;
 use paddock_kernels::wgpu::{Gpu, Wgpu};
 use paddock_kernels::{Device, Options};
-
-const SETTINGS: StepSettings = StepSettings {
-    adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, coupled: false },
-    lr: 1e-3,
-    max_grad_norm: 0.5,
-    step: 0,
-    seed: 7,
-};
-
-/// Rows of very different numbers of trained tokens: a mean per micro-batch would show.
-fn uneven_rows(vocab: u32) -> Vec<Row> {
-    let mut rows = random_rows(16, 9, vocab);
-    for (i, row) in rows.iter_mut().enumerate() {
-        let keep = 1 + (i * 5) % 6;
-        row.weights.iter_mut().skip(3 + keep).for_each(|w| *w = 0.0);
-    }
-    rows
-}
 
 /// A step's numbers, its gradient, and the parameters after it.
 struct Stepped {
@@ -69,7 +51,7 @@ fn take_step(
     }
     let batch = |rows: &[Row]| Batch::from_forest(&packed(rows), config.vocab_size).unwrap();
     let batches: Vec<Batch> = rows.chunks(size).map(batch).collect();
-    let outcome = step(b, &model, &plan, &batches, &SETTINGS, &mut ()).unwrap();
+    let outcome = step(b, &model, &plan, &batches, &STEP, &mut ()).unwrap();
     let Outcome::Updated(report) = outcome else { panic!("{outcome:?}") };
     let gradient = init::read(b, model.params.all().in_region(Region::Grads)).unwrap();
     let params = init::read(b, model.params.all()).unwrap();

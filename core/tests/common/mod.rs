@@ -12,6 +12,7 @@ use paddock_core::philox::{Philox, Stream};
 use paddock_core::plan::{Capacity, Plan, Recompute};
 use paddock_core::reference::{Real, Reference};
 use paddock_core::slot::{Region, Slot};
+use paddock_core::train::{Adam, StepSettings};
 use paddock_core::weights::{Dtype, WeightView, Weights};
 use proptest::prelude::ProptestConfig;
 
@@ -88,6 +89,15 @@ pub struct Row {
     pub weights: Vec<f32>,
 }
 
+/// A step that clips and decays.
+pub const STEP: StepSettings = StepSettings {
+    adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, coupled: false },
+    lr: 1e-3,
+    max_grad_norm: 0.5,
+    step: 0,
+    seed: 7,
+};
+
 /// `count` random rows of `len` tokens, all but the first three of each trained.
 pub fn random_rows(count: u32, len: u32, vocab: u32) -> Vec<Row> {
     let random = Philox::new(17, Stream::GENERATE);
@@ -96,6 +106,16 @@ pub fn random_rows(count: u32, len: u32, vocab: u32) -> Vec<Row> {
         weights: (0..len).map(|i| if i < 3 { 0.0 } else { 1.0 }).collect(),
     };
     (0..count).map(row).collect()
+}
+
+/// Rows of very different numbers of trained tokens: a mean per micro-batch would show.
+pub fn uneven_rows(vocab: u32) -> Vec<Row> {
+    let mut rows = random_rows(16, 9, vocab);
+    for (i, row) in rows.iter_mut().enumerate() {
+        let keep = 1 + (i * 5) % 6;
+        row.weights.iter_mut().skip(3 + keep).for_each(|w| *w = 0.0);
+    }
+    rows
 }
 
 /// Every row a root.
