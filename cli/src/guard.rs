@@ -1,8 +1,11 @@
-//! Memory at its limits: words when the system has none left, and a limit on what one rendering of a template may take. The interpreter limits steps, nesting and
-//! output, but a text that doubles itself forty times in forty steps lies between; only the allocator sees it.
+//! Memory at its limits: words when the system has none left, and limits on what one rendering of a template may take,
+//! in memory and in time. The interpreter limits steps, nesting and output, but a text that doubles itself forty times
+//! in forty steps lies between; only the allocator sees it.
 //!
 //! A template may come from a model folder or a data set of a stranger, so it must not be able to fill the
-//! machine. Nothing sensible comes near these limits.
+//! machine, or to keep it busy. Nothing sensible comes near these limits.
+
+mod time;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -33,9 +36,17 @@ thread_local! {
 /// `#[global_allocator] static MEMORY: Guarded = Guarded;`
 pub struct Guarded;
 
-/// Makes the limits hold from now on. Without the allocator above it does nothing.
+/// Makes the limits hold from now on; that of memory only beside the allocator above.
 pub fn watch_templates() {
-    engine::watch(|begins| LEFT.set(begins.then_some((LIVE, TAKEN))));
+    engine::watch(|begins| {
+        if begins {
+            time::begin();
+            LEFT.set(Some((LIVE, TAKEN)));
+        } else {
+            LEFT.set(None);
+            time::end();
+        }
+    });
 }
 
 fn account(bytes: i64) {

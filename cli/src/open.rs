@@ -39,10 +39,21 @@ impl Opened {
     /// Opens a model folder and, if named, an adapter. Checks names, shapes, element types, that all
     /// weights are finite, and that the tokenizer fits the embedding.
     pub fn open(model: &str, adapter_dir: Option<&Path>) -> anyhow::Result<Opened> {
+        Opened::read(model, adapter_dir, true)
+    }
+
+    /// The same for a model whose tokenizer may have more tokens than the embedding has rows.
+    pub fn open_to_widen(model: &str, adapter_dir: Option<&Path>) -> anyhow::Result<Opened> {
+        Opened::read(model, adapter_dir, false)
+    }
+
+    fn read(model: &str, adapter_dir: Option<&Path>, fits: bool) -> anyhow::Result<Opened> {
         let path = model_path(model)?;
         let folder = ModelFolder::open(&path)?;
         let tokenizer = Tokenizer::load(&path)?;
-        tokenizer.check_rows(u64::from(folder.config.vocab_size))?;
+        if fits {
+            tokenizer.check_rows(u64::from(folder.config.vocab_size))?;
+        }
         let adapter = adapter_dir.map(|dir| Adapter::open(dir, &folder.config)).transpose()?;
         let copies = folder.copies();
         let mut opened = Opened { folder, tokenizer, adapter, unused: Vec::new(), copies };

@@ -32,6 +32,9 @@ pub struct Args {
     /// Element type of the new weights: f32, bf16 or f16 [default: as in the model].
     #[arg(long, value_parser = parse_dtype)]
     dtype: Option<Dtype>,
+    /// Give the model a row for every token of its tokenizer: each new row is the mean of the others.
+    #[arg(long)]
+    fit_tokenizer: bool,
     #[command(flatten)]
     machine: Machine,
 }
@@ -53,7 +56,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
              PEFT's layout",
         ));
     }
-    let opened = Opened::open(&args.model, args.adapter.as_deref())?;
+    let open = if args.fit_tokenizer { Opened::open_to_widen } else { Opened::open };
+    let opened = open(&args.model, args.adapter.as_deref())?;
+    let rows = opened.folder.config.vocab_size;
+    let new_rows = if args.fit_tokenizer { new_rows(&opened)? } else { 0 };
     if let Some(dir) = &args.adapter {
         // A merge is there to stay: the weights are read, whatever is kept of them.
         opened.check_base(dir, Trust::Nothing)?;
@@ -64,6 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         to: &args.out,
         config: &opened.folder.config,
         dtype: args.dtype,
+        new_rows,
         template: args.adapter.as_ref().map(|dir| dir.join("template.json")),
     };
     let source = Source::Merged { weights: &weights, adapter: opened.adapter.as_ref() };
@@ -79,6 +86,34 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         // The weights were read in place, from before the first of them was written until now.
         opened.folder.check_untouched()?;
         println!("{}", folded(&check.words(&args.out), of_stdout(), 0));
+        if new_rows > 0 {
+            println!("{}", folded(&widened(rows, new_rows), of_stdout(), 0));
+        }
         Ok(())
     })
+}
+
+/// How many tokens have no row.
+fn new_rows(opened: &Opened) -> anyhow::Result<u32> {
+    let (tokens, rows) = (opened.tokenizer.vocab_size() as u64, opened.folder.config.vocab_size);
+    let new = tokens.saturating_sub(rows.into());
+    if new == 0 {
+        eprintln!("note: every token of the tokenizer has its row already");
+    }
+    // A few tokens were added; more than there were makes another model.
+    u32::try_from(new).ok().filter(|&new| new <= rows).ok_or_else(|| {
+        bad_input(format!(
+            "{}: the tokenizer has {tokens} tokens and the model {rows} rows, so it is of another model: take the \
+             tokenizer that came with the model",
+            opened.folder.path.display()
+        ))
+    })
+}
+
+fn widened(rows: u32, new: u32) -> String {
+    let now = rows + new;
+    format!(
+        "It has {now} tokens now, {new} more than before. The new rows hold the mean of \
+         the others until training changes them: full training does, LoRA leaves them as they are."
+    )
 }

@@ -10,7 +10,7 @@ use paddock_core::model::{LoraConfig, Method, Module, Params};
 use paddock_core::weights::{Dtype, WeightView};
 use serde_json::{Value, json};
 
-use super::export::Layout;
+use super::layout::Layout;
 use super::mmap::map;
 use super::safetensors::header;
 use crate::error::bad_input;

@@ -11,10 +11,10 @@ use half::{bf16, f16};
 use paddock_core::config::Config;
 use paddock_core::model::{Method, Params, names};
 use paddock_core::weights::{Dtype, WeightView, Weights};
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Value, json};
 
 use super::adapter::{Adapter, dtype_name};
+use super::layout::Layout;
 use crate::error::bad_input;
 use crate::run::checkpoint::{Entry, Payload};
 use crate::run::publish::{IfTaken, PublishError, publish_checked};
@@ -34,6 +34,9 @@ const COMPANIONS: [&str; 7] = [
     "added_tokens.json",
 ];
 
+/// Tensors that have a row for each token.
+const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
+
 /// Where the exported numbers come from.
 #[allow(missing_docs, reason = "said in the variants")]
 pub enum Source<'a> {
@@ -48,6 +51,8 @@ struct Tensor<'a> {
     name: String,
     index: usize,
     shape: Vec<usize>,
+    /// How many of its rows the source does not have.
+    new_rows: usize,
     dtype: Dtype,
     source: &'a Source<'a>,
     params: &'a Params,
@@ -56,7 +61,7 @@ struct Tensor<'a> {
 impl Tensor<'_> {
     /// Its bytes in the file: those of the checkpoint where nothing changes them.
     fn data(&self) -> anyhow::Result<Cow<'_, [u8]>> {
-        if let Source::Merged { weights, adapter: None } = self.source {
+        if let (Source::Merged { weights, adapter: None }, 0) = (self.source, self.new_rows) {
             let view = &weights.tensors[self.index];
             if view.dtype == self.dtype {
                 return Ok(Cow::Borrowed(view.bytes));
@@ -89,7 +94,7 @@ impl Tensor<'_> {
     }
 
     fn values(&self) -> anyhow::Result<Vec<f32>> {
-        Ok(match self.source {
+        let mut values = match self.source {
             Source::Trained { read, .. } => read(self.index)?,
             Source::Merged { weights, adapter } => {
                 let view = &weights.tensors[self.index];
@@ -99,8 +104,23 @@ impl Tensor<'_> {
                 }
                 values
             }
-        })
+        };
+        if self.new_rows > 0 {
+            let mean = mean_row(&values, self.shape[1]);
+            (0..self.new_rows).for_each(|_| values.extend(&mean));
+        }
+        Ok(values)
     }
+}
+
+/// The mean of the rows of values (N,C): the new token's logit is then the mean of the others', never the largest.
+fn mean_row(values: &[f32], cols: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; cols];
+    for row in values.chunks_exact(cols) {
+        sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    let rows = (values.len() / cols).max(1) as f64;
+    sum.iter().map(|sum| (sum / rows) as f32).collect()
 }
 
 /// values (O,I) += scale · B (O,R) · A (R,I), if the adapter has a part for this tensor.
@@ -132,55 +152,6 @@ fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
     }
 }
 
-/// Where everything lies in a safetensors file, just as the crate of that name lays it out: wide element types
-/// first, then by name. That crate writes into files of its own; this way tensors pass through a [`Storage`], one in
-/// memory at a time.
-pub(super) struct Layout {
-    header: Vec<u8>,
-    /// Numbers of the tensors as they follow each other.
-    order: Vec<usize>,
-    /// Length of the file.
-    pub(super) bytes: u64,
-}
-
-impl Layout {
-    /// Of tensors by name, element type and shape.
-    pub(super) fn of(tensors: Vec<(String, Dtype, Vec<usize>)>) -> anyhow::Result<Layout> {
-        let stored = |dtype| match dtype {
-            Dtype::F32 => safetensors::Dtype::F32,
-            Dtype::Bf16 => safetensors::Dtype::BF16,
-            Dtype::F16 => safetensors::Dtype::F16,
-        };
-        let mut list: Vec<_> = tensors.into_iter().enumerate().collect();
-        list.sort_by(|(_, (a, x, _)), (_, (b, y, _))| stored(*y).cmp(&stored(*x)).then(a.cmp(b)));
-        let (mut infos, mut order, mut end) = (Vec::new(), Vec::new(), 0);
-        for (number, (name, dtype, shape)) in list {
-            let start = end;
-            end += shape.iter().product::<usize>() * dtype.bytes() as usize;
-            let (dtype, data_offsets) = (stored(dtype), (start, end));
-            infos.push((name, TensorInfo { dtype, shape, data_offsets }));
-            order.push(number);
-        }
-        let format = [("format".to_string(), "pt".to_string())].into();
-        let mut text = serde_json::to_vec(&Metadata::new(Some(format), infos)?)?;
-        text.resize(text.len().next_multiple_of(8), b' ');
-        let mut header = (text.len() as u64).to_le_bytes().to_vec();
-        header.append(&mut text);
-        let bytes = (header.len() + end) as u64;
-        Ok(Layout { header, order, bytes })
-    }
-
-    /// Writes the file; `data` gives a tensor's bytes, by its number, when its turn comes.
-    pub(super) fn write<'d>(
-        &self,
-        out: &mut dyn Write,
-        data: &dyn Fn(usize) -> io::Result<Cow<'d, [u8]>>,
-    ) -> io::Result<()> {
-        out.write_all(&self.header)?;
-        self.order.iter().try_for_each(|&number| out.write_all(&data(number)?))
-    }
-}
-
 /// One file of weights.
 struct Shard<'a> {
     name: String,
@@ -209,6 +180,8 @@ pub struct Export<'a> {
     pub config: &'a Config,
     /// Element type of the new weights; `None` keeps each tensor's own.
     pub dtype: Option<Dtype>,
+    /// Rows that embedding and head are given besides, for tokens that they do not have: each is the mean of the others.
+    pub new_rows: u32,
     /// The template that travels with the model.
     pub template: Option<PathBuf>,
 }
@@ -267,10 +240,11 @@ impl Export<'_> {
     ) -> Vec<Tensor<'t>> {
         let specs = names::tensors(self.config).into_iter().enumerate();
         let tensor = |(index, spec): (usize, names::TensorSpec)| {
-            let (rows, cols) = (spec.rows as usize, spec.cols as usize);
+            let new_rows = if TABLES.contains(&&*spec.name) { self.new_rows as usize } else { 0 };
+            let (rows, cols) = (spec.rows as usize + new_rows, spec.cols as usize);
             let shape = if spec.vector { vec![cols] } else { vec![rows, cols] };
             let dtype = self.dtype.unwrap_or(weights.tensors[index].dtype);
-            Tensor { name: spec.name, index, shape, dtype, source, params }
+            Tensor { name: spec.name, index, shape, new_rows, dtype, source, params }
         };
         specs.map(tensor).collect()
     }
@@ -299,7 +273,7 @@ impl Export<'_> {
         Ok(texts)
     }
 
-    /// config.json of the source with the new element type.
+    /// config.json of the source with the new element type and number of tokens.
     fn config_json(&self, weights: &Weights<'_>) -> anyhow::Result<Vec<u8>> {
         let path = self.from.join("config.json");
         let text = std::fs::read_to_string(&path)
@@ -310,6 +284,10 @@ impl Export<'_> {
         if let Some(map) = config.as_object_mut() {
             let key = if map.contains_key("dtype") { "dtype" } else { "torch_dtype" };
             map.insert(key.to_string(), json!(name));
+            if self.new_rows > 0 {
+                let rows = self.config.vocab_size + self.new_rows;
+                map.insert("vocab_size".to_string(), json!(rows));
+            }
         }
         Ok(format!("{config:#}\n").into_bytes())
     }
@@ -343,47 +321,4 @@ fn cut<'a, 'b>(tensors: &'b [Tensor<'a>]) -> Vec<&'b [Tensor<'a>]> {
     }
     shards.push(&tensors[start..]);
     shards
-}
-
-#[cfg(test)]
-mod tests {
-    use safetensors::tensor::TensorView;
-
-    use super::*;
-
-    #[test]
-    fn a_file_has_the_bytes_that_the_crate_of_the_format_gives_it() -> anyhow::Result<()> {
-        let tensors = [
-            ("model.norm.weight", Dtype::F32, vec![3]),
-            ("b", Dtype::Bf16, vec![2, 5]),
-            ("c", Dtype::F16, vec![7, 1]),
-            ("a.10", Dtype::F32, vec![1, 2]),
-            ("a.9", Dtype::Bf16, vec![4]),
-            ("empty", Dtype::F32, vec![0, 4]),
-        ];
-        let bytes = |i: usize| {
-            let (_, dtype, shape) = &tensors[i];
-            vec![i as u8 + 1; shape.iter().product::<usize>() * dtype.bytes() as usize]
-        };
-        let all: Vec<Vec<u8>> = (0..tensors.len()).map(bytes).collect();
-        let described =
-            tensors.iter().map(|(name, d, shape)| (name.to_string(), *d, shape.clone()));
-        let layout = Layout::of(described.collect())?;
-        let mut found = Vec::new();
-        layout.write(&mut found, &|i| Ok(Cow::Borrowed(&all[i])))?;
-        assert_eq!(found.len() as u64, layout.bytes);
-        let views = tensors.iter().zip(&all).map(|((name, dtype, shape), bytes)| {
-            let dtype = match dtype {
-                Dtype::F32 => safetensors::Dtype::F32,
-                Dtype::Bf16 => safetensors::Dtype::BF16,
-                Dtype::F16 => safetensors::Dtype::F16,
-            };
-            (*name, TensorView::new(dtype, shape.clone(), bytes).expect("a tensor"))
-        });
-        let format = Some([("format".to_string(), "pt".to_string())].into());
-        assert_eq!(found, safetensors::serialize(views, format)?);
-        let failing = layout.write(&mut Vec::new(), &|_| Err(io::Error::other("no numbers")));
-        assert_eq!(failing.unwrap_err().to_string(), "no numbers");
-        Ok(())
-    }
 }

@@ -6,6 +6,7 @@ pub mod config_json;
 mod cut_short;
 pub mod export;
 pub mod folder;
+mod layout;
 pub mod mmap;
 pub mod safetensors;
 pub mod verify;

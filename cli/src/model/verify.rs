@@ -71,16 +71,18 @@ impl Comparison {
 /// Logits of a fixed text of random tokens on both models.
 pub fn compare(source: &Opened, new: &Path, machine: &Machine) -> anyhow::Result<Comparison> {
     let new = Opened::open(&new.to_string_lossy(), None)?;
-    let a = logits(source, machine)?;
-    let b = logits(&new, machine)?;
-    let vocab = source.folder.config.vocab_size as usize;
+    let tokens = source.folder.config.vocab_size;
+    let a = logits(source, tokens, machine)?;
+    let b = logits(&new, tokens, machine)?;
+    // The new one may have more tokens; those are not compared.
+    let [of_a, of_b] = [source, &new].map(|opened| opened.folder.config.vocab_size as usize);
     let best = |row: &[f32]| {
         let mut best = 0;
         (0..row.len()).for_each(|i| best = if row[i] > row[best] { i } else { best });
         best
     };
     let mut result = Comparison { bits: precision(&new)?, ..Comparison::default() };
-    for (x, y) in a.chunks(vocab).zip(b.chunks(vocab)) {
+    for (x, y) in a.chunks(of_a).zip(b.chunks(of_b)) {
         result.positions += 1;
         result.agreeing += usize::from(best(x) == best(y));
         for (&x, &y) in x.iter().zip(y) {
@@ -104,12 +106,12 @@ fn precision(opened: &Opened) -> anyhow::Result<u32> {
     Ok(opened.weights()?.tensors.iter().map(|t| bits(t.dtype)).min().unwrap_or(22))
 }
 
-fn logits(opened: &Opened, machine: &Machine) -> anyhow::Result<Vec<f32>> {
+/// Logits after each of a few random tokens below `tokens`.
+fn logits(opened: &Opened, tokens: u32, machine: &Machine) -> anyhow::Result<Vec<f32>> {
     let config = &opened.folder.config;
     let len = POSITIONS.min(config.max_seq_len);
     let random = Philox::new(1, Stream::GENERATE);
-    let vocab = u64::from(config.vocab_size);
-    let token = |i: u32| random.below(0, u64::from(i), vocab) as u32;
+    let token = |i: u32| random.below(0, u64::from(i), u64::from(tokens)) as u32;
     let forest = Forest {
         tokens: (0..len).map(token).collect(),
         segments: vec![Segment { start: 0, len, parent: None }],

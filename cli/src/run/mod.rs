@@ -8,6 +8,7 @@ pub mod ending;
 pub mod events;
 pub mod fingerprint;
 pub mod folder;
+pub mod loading;
 pub mod lock;
 pub mod metrics;
 mod number;

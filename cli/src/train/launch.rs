@@ -27,6 +27,7 @@ use crate::run::control::Control;
 use crate::run::ending::Ending;
 use crate::run::events::{Event, Reason, Start, Warning};
 use crate::run::folder::RunFolder;
+use crate::run::loading::Loading;
 use crate::run::metrics::MetricsWriter;
 use crate::run::signals::Signals;
 use crate::storage::whole::replace_file;
@@ -76,6 +77,7 @@ pub fn train_on(
     if let Some((name, text)) = &launch.file {
         layers = layers.file(name, text)?;
     }
+    let loading = Loading::watch(signals);
     let asked = layers.flags(&launch.flags)?.set(&launch.set)?;
     let (config, _) = asked.build()?;
     let resumed = if launch.resume { Some(Resumed::open(launch, &config, storage)?) } else { None };
@@ -118,6 +120,7 @@ pub fn train_on(
     session.made_from = record.model.iter().map(|file| file.sha256.clone()).collect();
     session.begin()?;
     session.model_is_as_recorded()?;
+    drop(loading);
     start_or_go_on(&mut session, &folder, old, record, storage, listener, signals)
 }
 
@@ -181,6 +184,7 @@ fn start_or_go_on(
     listener: &mut dyn Listener,
     signals: &Signals,
 ) -> anyhow::Result<Ended> {
+    let loading = Loading::watch(signals);
     let resumes = old.is_some();
     let elapsed = if resumes { taken_up(session, folder, storage, listener)? } else { 0.0 };
     sweep(storage, &folder.checkpoints())?;
@@ -205,6 +209,8 @@ fn start_or_go_on(
     } else {
         MetricsWriter::start(storage, &folder.metrics())?
     };
+    // From here on everything looks itself, and has something to save.
+    drop(loading);
     let prompts = samples::prompts(session)?;
     let base = outcome::base_answers(session, &prompts, folder, storage, signals)?;
     let mut go_on = |_| !signals.stop_requested();

@@ -328,6 +328,7 @@ fn write_result(
             from: &session.setup.opened.folder.path,
             to: &out.folder.model(),
             config: &session.model.config,
+            new_rows: 0,
             dtype: None,
             template: Some(out.folder.template()),
         };

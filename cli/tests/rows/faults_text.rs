@@ -34,8 +34,63 @@ fn f18_a_tokenizer_larger_than_the_embedding_is_refused() {
         "rstrip": false, "normalized": false, "special": true});
     tokenizer["added_tokens"].as_array_mut().expect("a list").push(token);
     write(&desk, "model/tokenizer.json", tokenizer.to_string());
-    let words = ["token 43 (\"<extra>\")", "the model's embedding has 43 rows", "given more rows"];
+    let words = [
+        "token 43 (\"<extra>\")",
+        "the model's embedding has 43 rows",
+        "core-cli export --fit-tokenizer writes one that has them",
+    ];
     refuses(&desk, PLAN, &words);
+    untie(&desk);
+    let (out, _) = desk.run("export --model model --fit-tokenizer --out wide", 0);
+    assert!(out.contains("It has 44 tokens now, 1 more than before"), "{out}");
+    assert_eq!(json_file(&desk, "wide/config.json")["vocab_size"], 44);
+    for table in ["model.embed_tokens.weight", "lm_head.weight"] {
+        let (before, after) = (table_of(&desk, "model", table), table_of(&desk, "wide", table));
+        let cols = before.len() / 43;
+        assert_eq!(after.len(), 44 * cols);
+        assert_eq!(after[..43 * cols], before[..], "{table}: the old rows are as they were");
+        for (c, &new) in after[43 * cols..].iter().enumerate() {
+            let mean =
+                before.iter().skip(c).step_by(cols).map(|&x| f64::from(x)).sum::<f64>() / 43.0;
+            assert!(
+                (f64::from(new) - mean).abs() < 1e-7,
+                "{table}, column {c}: {new} is not {mean}"
+            );
+        }
+    }
+    desk.run(&PLAN.replace("--model model", "--model wide"), 0);
+    let train =
+        "train --method full --model wide --data rows.json --max-steps 2 --samples 0 --out run";
+    desk.run(train, 0);
+    // A number far out of reach would make a model of such tokens.
+    tokenizer["added_tokens"].as_array_mut().expect("a list").pop();
+    tokenizer["model"]["vocab"]["far"] = json!(16_000_000);
+    write(&desk, "model/tokenizer.json", tokenizer.to_string());
+    refuses(&desk, "export --model model --fit-tokenizer --out far", &["it is of another model"]);
+    assert!(!desk.path("far").exists());
+}
+
+/// Gives the toy model a head of its own, with the embedding's numbers.
+fn untie(desk: &Desk) {
+    let bytes = desk.bytes("model/model.safetensors");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let mut tensors = file.tensors();
+    let table = file.tensor("model.embed_tokens.weight").expect("the embedding");
+    tensors.push(("lm_head.weight".to_string(), table));
+    let bytes = safetensors::serialize(tensors, None).expect("bytes");
+    write(desk, "model/model.safetensors", bytes);
+    let mut config = json_file(desk, "model/config.json");
+    config["tie_word_embeddings"] = json!(false);
+    write(desk, "model/config.json", config.to_string());
+}
+
+/// The numbers of a model's tensor in f32.
+fn table_of(desk: &Desk, model: &str, name: &str) -> Vec<f32> {
+    let bytes = desk.bytes(&format!("{model}/model.safetensors"));
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let tensor = file.tensor(name).expect("the tensor");
+    let numbers = tensor.data().chunks_exact(4);
+    numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 #[test]
@@ -115,7 +170,7 @@ fn f23_an_undefined_variable_is_named_with_its_row() {
 }
 
 /// Attacks on Jinja that are known from other programs, and some of our own: code, files, endless loops, bombs.
-const ATTACKS: [&str; 22] = [
+const ATTACKS: [&str; 23] = [
     // Code, as in the exploits of llama-cpp-python, SGLang and Flask.
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}",
@@ -144,6 +199,9 @@ const ATTACKS: [&str; 22] = [
     "{% macro f(s, n) %}{% if n > 0 %}{{ f(s ~ s, n - 1) }}{% endif %}{% endmacro %}{{ f('abcd', 50) }}{{ 1 / 0 }}",
     "{% set a = 'a' * 9999999 %}{% set b %}{% for i in range(99999) %}{{ a }}{% endfor %}{% endset %}{{ b }}",
     "{{ ('a' * 90000).replace('a', 'b' * 90000).replace('b', 'c' * 90000) }}",
+    // Time: few steps with little memory, each of which searches a long text.
+    "{% set a = 'a' * 50000000 %}{% for i in range(99999) %}{% for j in range(9) %}{% if 'ab' in a %}{% endif %}\
+     {% endfor %}{% endfor %}",
 ];
 
 #[test]

@@ -371,7 +371,8 @@ impl Tokenizer {
             at: format!("token {id} ({token:?})"),
             message: format!(
                 "the model's embedding has {rows} rows, so its last token is {}; the tokenizer is \
-                 of another model, or the model must be given more rows",
+                 of another model, or the model must be given more rows: core-cli export --fit-tokenizer \
+                 writes one that has them",
                 rows.saturating_sub(1)
             ),
         })
