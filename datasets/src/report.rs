@@ -78,6 +78,12 @@ impl EncodeReport {
     /// How many rows are encoded twice to see whether the prompt is a prefix.
     pub const PREFIX_ROWS: u64 = 256;
 
+    /// Rows left out, by reason in words that follow a number.
+    pub fn left_out(&self) -> Vec<(&'static str, u64)> {
+        let dropped = self.dropped.iter().map(|(reason, counted)| (reason.words(), counted.total));
+        dropped.chain((self.rows_bad > 0).then_some(("unreadable", self.rows_bad))).collect()
+    }
+
     /// Counts an encoding before the limit is looked at.
     pub(crate) fn seen(&mut self, encoding: &Encoding) {
         self.special_text += encoding.special_text as u64;

@@ -67,15 +67,8 @@ pub fn forecast(session: &Session<'_>) -> Plan {
     memory.retain(|(_, bytes)| *bytes > 0);
     let memory: Vec<Count> =
         memory.into_iter().map(|(name, count)| Count { name: name.into(), count }).collect();
-    let report = &setup.report;
-    let mut dropped: Vec<Count> = report
-        .dropped
-        .iter()
-        .map(|(reason, counted)| Count { name: reason.words().into(), count: counted.total })
-        .collect();
-    if report.rows_bad > 0 {
-        dropped.push(Count { name: "unreadable".into(), count: report.rows_bad });
-    }
+    let dropped = setup.report.left_out().into_iter();
+    let dropped = dropped.map(|(name, count)| Count { name: name.into(), count }).collect();
     let (tokens, trained_tokens) = setup.epoch_tokens();
     Plan {
         model: setup.config.model.clone().unwrap_or_default(),

@@ -16,14 +16,7 @@ const FEW_HELD_OUT: usize = 20;
 /// What a person should know before a run: double counting, rows that cannot teach, odd prompts.
 pub fn notices(setup: &Setup) -> Vec<String> {
     let report = &setup.report;
-    let mut notices = Vec::new();
-    let held_out = setup.validation.len();
-    if (1..FEW_HELD_OUT).contains(&held_out) {
-        notices.push(format!(
-            "only {held_out} rows are held out to judge by, so the loss on them is a rough guide; more rows, \
-             or --validation FILE, make it a better one"
-        ));
-    }
+    let mut notices = judged_by(setup);
     if !setup.opened.unused.is_empty() {
         notices.push(format!(
             "{} tensors of the model's files are not used, such as `{}`",
@@ -56,6 +49,31 @@ pub fn notices(setup: &Setup) -> Vec<String> {
             report.answers
         ));
     }
+    if report.duplicates.total > 0 {
+        notices
+            .push(format!("{} rows are equal to others; they are used", report.duplicates.total));
+    }
+    notices
+}
+
+/// Of the rows to judge by: how few they are, and which of them are not used.
+fn judged_by(setup: &Setup) -> Vec<String> {
+    let mut notices = Vec::new();
+    let held_out = setup.validation.len();
+    if (1..FEW_HELD_OUT).contains(&held_out) {
+        notices.push(format!(
+            "only {held_out} rows are held out to judge by, so the loss on them is a rough guide; more rows, \
+             or --validation FILE, make it a better one"
+        ));
+    }
+    if let (Some(file), Some(report)) = (&setup.validation_file, &setup.validation_report) {
+        let left_out = report.left_out();
+        let kinds: Vec<String> =
+            left_out.iter().map(|(reason, rows)| format!("{rows} {reason}")).collect();
+        if !kinds.is_empty() {
+            notices.push(format!("{file}: rows that are not judged by: {}", kinds.join(", ")));
+        }
+    }
     if setup.shared > 0 {
         notices.push(format!(
             "{} held-out rows have a text that is trained on too; they were left out",
@@ -71,10 +89,6 @@ pub fn notices(setup: &Setup) -> Vec<String> {
     // The file of test rows is read last.
     if let Some(file) = setup.files.last().filter(|_| !setup.test.is_empty()) {
         notices.extend(file.notes.iter().map(|note| format!("{}: {note}", file.path.display())));
-    }
-    if report.duplicates.total > 0 {
-        notices
-            .push(format!("{} rows are equal to others; they are used", report.duplicates.total));
     }
     notices
 }

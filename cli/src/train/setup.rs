@@ -50,6 +50,8 @@ pub struct Setup {
     pub validation: Rows,
     /// The file that they are of, where it is one of its own.
     pub validation_file: Option<String>,
+    /// What became of that file's rows.
+    pub validation_report: Option<EncodeReport>,
     /// Held-out rows that were left out because their text is trained on too.
     pub shared: u64,
     /// Rows that the model answers before and after training, to be judged.
@@ -113,7 +115,8 @@ impl Setup {
         if let Some((path, tokens)) = &own {
             (validation, shared) = taught.without(path, &tokens.store)?;
         }
-        let validation_file = own.map(|(path, _)| path);
+        let (validation_file, validation_report) =
+            own.map(|(path, tokens)| (path, tokens.report)).unzip();
         Ok(Setup {
             config,
             opened,
@@ -124,6 +127,7 @@ impl Setup {
             mixed,
             validation,
             validation_file,
+            validation_report,
             shared,
             test,
             shared_tests,

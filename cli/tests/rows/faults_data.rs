@@ -161,6 +161,22 @@ fn unseen(desk: &Desk, count: usize) -> Vec<Value> {
 }
 
 #[test]
+fn f27_broken_rows_of_a_validation_file_are_refused_or_counted() {
+    let desk = desk();
+    let rows: Vec<String> = unseen(&desk, 25).iter().map(Value::to_string).collect();
+    let text = format!(
+        "{}\n{{\"instruction\": \nnot JSON\n{{\"instruction\": \"a\", \"output\": \"\"}}\n",
+        rows.join("\n")
+    );
+    write(&desk, "held.jsonl", text);
+    let with = format!("{} --validation held.jsonl", plan("rows.json"));
+    refuses(&desk, &with, &["held.jsonl", "row 25"]);
+    let (out, err) = desk.run(&format!("{with} --skip-bad true"), 0);
+    let words = "held.jsonl: rows that are not judged by: 1 with an empty answer, 2 unreadable";
+    assert!(out.contains("120 to learn from, 25 held out") && err.contains(words), "{out}{err}");
+}
+
+#[test]
 fn f31_rows_of_a_validation_file_that_are_trained_on_are_left_out() {
     let desk = desk();
     let seen: Vec<Value> = serde_json::from_slice(&desk.bytes("rows.json")).expect("rows");
