@@ -24,10 +24,9 @@ impl Loading {
     /// Watches for the stop from another thread.
     pub fn watch(signals: &Signals) -> Loading {
         let over = Arc::new(AtomicBool::new(false));
-        thread::spawn({
-            let (over, signals) = (Arc::clone(&over), signals.clone());
-            move || look(&over, &signals)
-        });
+        let (known, signals) = (Arc::clone(&over), signals.clone());
+        // Where memory for a thread is short the run is told so by what it really needs; a stop then takes its time.
+        let _ = thread::Builder::new().spawn(move || look(&known, &signals));
         Loading { over }
     }
 }

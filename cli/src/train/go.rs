@@ -89,6 +89,7 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
         if let Some(reason) = self.catch_up()? {
             return Ok(reason);
         }
+        self.bad_steps = self.bad_steps_before()?;
         while !self.session.finished() {
             self.wait_while_paused()?;
             if self.out.signals.stop_requested() {
@@ -153,6 +154,16 @@ impl<'r, 'a, 's> Loop<'r, 'a, 's> {
             self.session.run.step
         ))?;
         Ok(Some(Reason::EarlyStop))
+    }
+
+    /// Steps without finite numbers right before this one: those have no line. Nor have spikes that were passed over,
+    /// so that where those may be, the count begins anew.
+    fn bad_steps_before(&self) -> anyhow::Result<u64> {
+        if self.session.setup.config.loss_spike != LossSpike::Warn {
+            return Ok(0);
+        }
+        let last = outcome::last_step(self.out.storage, self.out.folder)?.unwrap_or(0);
+        Ok(self.session.run.step.saturating_sub(last).min(MOST_BAD_STEPS - 1))
     }
 
     /// Steps between evaluations.

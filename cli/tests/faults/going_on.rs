@@ -212,6 +212,43 @@ fn f62_steps_that_are_not_finite_push_no_good_checkpoint_out() {
     assert!(adapter(&desk, "run") == adapter(&desk, "whole"), "other bits at the end");
 }
 
+/// Asks for a stop at a warning with such words.
+struct StopsAtWarning {
+    words: &'static str,
+    signals: Signals,
+}
+
+impl Listener for StopsAtWarning {
+    fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+        if matches!(event, Event::Warning(warning) if warning.message.contains(self.words)) {
+            self.signals.request_stop();
+        }
+        Ok(())
+    }
+    fn note(&mut self, _: &str) {}
+    fn busy(&mut self, _: &str) {}
+}
+
+#[test]
+fn f62_an_interruption_between_steps_that_are_not_finite_grants_no_more_of_them() {
+    let desk = desk();
+    let mut launch = twelve(&desk, "run");
+    let signals = Signals::default();
+    let mut listener = StopsAfter { step: 4, signals: signals.clone() };
+    let ended = train(&launch, &mut listener, &signals).expect("a stop");
+    assert_eq!(ended.reason, Reason::Interrupted);
+    launch.flags.push(("lora_alpha".to_string(), "1e38".to_string()));
+    (launch.resume, launch.allow_changes) = (true, true);
+    let signals = Signals::default();
+    let words = "step 6: the loss is not a finite number";
+    let mut listener = StopsAtWarning { words, signals: signals.clone() };
+    let ended = train(&launch, &mut listener, &signals).expect("a stop");
+    assert_eq!(ended.reason, Reason::Interrupted);
+    let (_, err) = desk.run("train --resume --out run", 1);
+    assert!(err.contains("step 7: the loss") && err.contains("3 such steps in a row"), "{err}");
+    assert!(!err.contains("step 8"), "the steps before the interruption count: {err}");
+}
+
 /// Ends the work in its own way after a step.
 struct EndsAfter {
     step: u64,
